@@ -1,0 +1,101 @@
+# The pose operator. `make demo` and `make test` do all their own set-up on a
+# fresh Debian machine with Go, as root. `make help` lists the rest.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+include hack/tools/tools.mk
+
+VERSION ?= 0.1.0-dev
+LDFLAGS := -s -w -X github.com/pose-dev/pose-operator/internal/version.Version=$(VERSION)
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
+GO_SOURCES := $(shell find api cmd controllers internal hack/e2e -name '*.go' -not -name '*_test.go') go.mod go.sum
+
+# An existing cluster is used when KUBECONFIG is set; else the clone's own.
+ifdef KUBECONFIG
+CLUSTER_UP :=
+else
+CLUSTER_UP := cluster-up
+endif
+
+.PHONY: help
+help: ## List the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s "$$(printf '\t')"
+
+## Building
+
+bin/manager: $(GO_SOURCES)
+	$(GO_BUILD) -o $@ ./cmd/manager
+
+bin/pose-runner: $(GO_SOURCES)
+	$(GO_BUILD) -o $@ ./cmd/pose-runner
+
+bin/staged-engine: $(GO_SOURCES)
+	$(GO_BUILD) -o $@ ./hack/e2e/staged
+
+.PHONY: build
+build: bin/manager bin/pose-runner bin/staged-engine ## Build the operator's binaries into bin/.
+
+.PHONY: generate
+generate: $(CONTROLLER_GEN) $(HELM) ## Regenerate everything that is generated.
+	hack/update-all.sh
+
+.PHONY: images
+images: debian-packages build ## Build all container images into .cluster/images.
+	hack/image/build-all.sh
+
+## The local cluster
+
+.PHONY: cluster-up
+cluster-up: debian-packages cluster ## Start the two-node cluster; kubeconfig in .cluster/kubeconfig.
+	$(CLUSTER) up
+
+.PHONY: cluster-down
+cluster-down: ## End the cluster and leave nothing behind.
+	if [ -x $(CLUSTER) ]; then $(CLUSTER) down; fi
+
+.PHONY: load
+load: $(CLUSTER_UP) images ## Load the images into the cluster's nodes.
+	$(if $(KUBECONFIG),@echo "KUBECONFIG is set: load the images of .cluster/images into your cluster yourself",$(CLUSTER) load manager pose-runner media mediapipe staged-engine)
+
+.PHONY: demo
+demo: load $(HELM) $(VERSITYGW) ## Two real pose jobs on a real cluster, one of them after a staged GPU crash.
+	go run ./hack/demo
+
+## Checks
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Vet and lint; keeps the pure packages pure.
+	go vet ./...
+	$(GOLANGCI_LINT) run ./...
+	cd hack/cluster && go vet ./... && $(GOLANGCI_LINT) run --config ../../.golangci.yml ./...
+
+.PHONY: verify
+verify: $(CONTROLLER_GEN) $(HELM) ## Check that generated files are up to date, the chart, and the scripts.
+	hack/verify-all.sh
+
+.PHONY: test-unit
+test-unit: kube $(VERSITYGW) ## Unit tests, and tests against a real API server and a real S3 server.
+	POSE_TEST_VERSITYGW=$(VERSITYGW) go test -race ./...
+	cd hack/cluster && go test ./...
+
+.PHONY: test-engine
+test-engine: debian-packages ## Tests of the mediapipe engine (Python).
+	$(MAKE) -C images/mediapipe test
+
+.PHONY: test-e2e
+test-e2e: load $(HELM) $(VERSITYGW) ## End-to-end tests on the two-node cluster.
+	go test -tags e2e -count=1 -timeout 30m -v ./hack/e2e
+
+.PHONY: test
+test: debian-packages lint verify test-unit test-engine test-e2e ## All of it.
+
+.PHONY: figures
+figures: ## Print the figures that the README names (sizes, times), measured here.
+	go run ./hack/figures
+
+.PHONY: clean
+clean: cluster-down ## Remove what was built in this clone.
+	rm -rf bin .demo .cluster .tools

@@ -1,0 +1,315 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// PoseEngine says how to run one pose engine. Only platform admins write it:
+// it names images and commands that run in every namespace.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=pe,categories=pose
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Variants",type=string,JSONPath=`.spec.variants[*].name`
+// +kubebuilder:printcolumn:name="Default",type=string,JSONPath=`.metadata.annotations.pose\.dev/is-default-engine`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+type PoseEngine struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec PoseEngineSpec `json:"spec"`
+	// +kubebuilder:default={observedGeneration:-1}
+	Status PoseEngineStatus `json:"status,omitempty"`
+}
+
+// PoseEngineList is a list of PoseEngines.
+//
+// +kubebuilder:object:root=true
+type PoseEngineList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []PoseEngine `json:"items"`
+}
+
+// PoseEngineSpec says how to run one engine.
+type PoseEngineSpec struct {
+	// Variants in order of preference. A fallback may change image, arguments,
+	// detector, memory and device together.
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	Variants []Variant `json:"variants"`
+
+	// Stages say which line of the engine's log enters which stage.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	Stages []StageRule `json:"stages,omitempty"`
+
+	// ProgressPattern is an RE2 over a log line with the named group frame
+	// and, where the engine prints it, total.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="''.matches(self) in [true, false]",message="progressPattern must be a valid RE2"
+	// +kubebuilder:validation:XValidation:rule="self.contains('(?P<frame>')",message="progressPattern needs the named group (?P<frame>...)"
+	ProgressPattern string `json:"progressPattern,omitempty"`
+
+	// FailureRules are tried before the built-in ones, in order.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	FailureRules []FailureRule `json:"failureRules,omitempty"`
+
+	// Outputs are the files that the engine writes.
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule="self.exists(o, o.format == 'PoseJSON' && o.required)",message="one output must be of format PoseJSON and required: it is what proves that every frame was covered"
+	Outputs []EngineOutput `json:"outputs"`
+}
+
+// Variant is one way to run an engine.
+//
+// +kubebuilder:validation:XValidation:rule="self.device != 'CPU' || !has(self.resources) || !has(self.resources.limits) || !self.resources.limits.exists(k, k.contains('/gpu'))",message="a CPU variant must not ask for a GPU"
+// +kubebuilder:validation:XValidation:rule="!has(self.maxMemory) || (has(self.resources) && has(self.resources.limits) && 'memory' in self.resources.limits)",message="maxMemory needs resources.limits.memory to start from"
+type Variant struct {
+	// Name of the variant, unique within the engine.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Name string `json:"name"`
+
+	// Device that the variant runs on.
+	Device Device `json:"device"`
+
+	// Image of the engine, by digest in production. An empty image makes the
+	// engine not ready: ImageNotSet.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Image string `json:"image,omitempty"`
+
+	// ImagePullPolicy as in a pod.
+	// +optional
+	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
+	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
+
+	// Command is the engine's argv. $(VIDEO), $(OUTPUT_DIR), $(OVERLAY) (none,
+	// blurred or full) and $(DEVICE) (gpu or cpu) are replaced; there is no
+	// shell. The video is cut to spec.video.frames before the engine sees it.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=1024
+	// +listType=atomic
+	Command []string `json:"command"`
+
+	// Env of the engine. Values only: engine code gets no Secrets.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=64
+	Env []EnvVar `json:"env,omitempty"`
+
+	// WorkingDir of the engine; the image's own when unset.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	WorkingDir string `json:"workingDir,omitempty"`
+
+	// Detector that the variant loads, by any name. After a crash in detector
+	// load, variants with the same detector on the same device are skipped.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Detector string `json:"detector,omitempty"`
+
+	// Resources of the engine's container.
+	// +optional
+	Resources *Resources `json:"resources,omitempty"`
+
+	// MaxMemory is how far the memory limit may be raised after an attempt ran
+	// out of memory. Unset means not at all.
+	// +optional
+	MaxMemory *resource.Quantity `json:"maxMemory,omitempty"`
+
+	// NodeSelector of the pods.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=16
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+
+	// Tolerations of the pods.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+
+	// RuntimeClassName of the pods.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	RuntimeClassName string `json:"runtimeClassName,omitempty"`
+
+	// SecurityContext of the engine's container, for images that need their
+	// own user or a writable root.
+	// +optional
+	SecurityContext *EngineSecurityContext `json:"securityContext,omitempty"`
+
+	// AllowNetwork leaves network sockets to the engine. Unset, seccomp refuses
+	// them.
+	// +optional
+	AllowNetwork bool `json:"allowNetwork,omitempty"`
+
+	// Models are read-only volumes with weights.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=8
+	Models []ModelVolume `json:"models,omitempty"`
+}
+
+// EnvVar is a name and its value.
+type EnvVar struct {
+	// +kubebuilder:validation:Pattern=`^[A-Za-z_][A-Za-z0-9_]*$`
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('POSE_')",message="names that begin with POSE_ belong to the operator"
+	Name string `json:"name"`
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	Value string `json:"value,omitempty"`
+}
+
+// EngineSecurityContext is what an engine's image may need. Privileges cannot
+// be asked for: capabilities stay dropped and no_new_privs stays set.
+type EngineSecurityContext struct {
+	// RunAsUser, 65533 when unset. 0 for images whose files need root: the
+	// namespace's pod security level must allow it.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	RunAsUser *int64 `json:"runAsUser,omitempty"`
+	// ReadOnlyRootFilesystem, true when unset.
+	// +optional
+	ReadOnlyRootFilesystem *bool `json:"readOnlyRootFilesystem,omitempty"`
+}
+
+// ModelVolume is a read-only volume with weights.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.persistentVolumeClaim) != has(self.image)",message="a model comes either from a persistentVolumeClaim or from an image"
+type ModelVolume struct {
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +kubebuilder:validation:MaxLength=40
+	Name string `json:"name"`
+	// MountPath inside the engine's container.
+	// +kubebuilder:validation:Pattern=`^/.+`
+	// +kubebuilder:validation:MaxLength=512
+	MountPath string `json:"mountPath"`
+	// PersistentVolumeClaim in the job's namespace.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	PersistentVolumeClaim string `json:"persistentVolumeClaim,omitempty"`
+	// Image whose root is mounted (an image volume).
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Image string `json:"image,omitempty"`
+}
+
+// Names of stages that the built-in failure rules know. An engine may have
+// others beside them.
+const (
+	StageModelLoad    = "ModelLoad"
+	StageDetectorLoad = "DetectorLoad"
+	StageTracking     = "Tracking"
+	StageWriting      = "Writing"
+)
+
+// StageRule says which line of the log enters a stage.
+type StageRule struct {
+	// Name of the stage. DetectorLoad, ModelLoad, Tracking and Writing have a
+	// meaning for the built-in failure rules.
+	// +kubebuilder:validation:Pattern=`^[A-Z][A-Za-z]*$`
+	// +kubebuilder:validation:MaxLength=40
+	Name string `json:"name"`
+	// Pattern is an RE2 that the line contains.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="''.matches(self) in [true, false]",message="pattern must be a valid RE2"
+	Pattern string `json:"pattern"`
+}
+
+// FailureRule turns evidence of a failed engine into a reason and an action.
+// Every condition that is set must hold.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.stages) || has(self.exitCodes) || has(self.signals) || has(self.logPattern)",message="a failure rule needs at least one of stages, exitCodes, signals or logPattern"
+type FailureRule struct {
+	// Stages in which the engine died.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=40
+	Stages []string `json:"stages,omitempty"`
+	// ExitCodes of the engine.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	ExitCodes []int32 `json:"exitCodes,omitempty"`
+	// Signals that ended it, as SIGSEGV.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:Pattern=`^SIG[A-Z0-9]+$`
+	Signals []string `json:"signals,omitempty"`
+	// LogPattern is an RE2 that the end of the log contains.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="''.matches(self) in [true, false]",message="logPattern must be a valid RE2"
+	LogPattern string `json:"logPattern,omitempty"`
+	// Reason of the attempt, in CamelCase; its own or one of the operator's.
+	// +kubebuilder:validation:Pattern=`^[A-Z][A-Za-z0-9]*$`
+	// +kubebuilder:validation:MaxLength=63
+	Reason string `json:"reason"`
+	// Action that follows.
+	Action Action `json:"action"`
+	// Message for a person: what it means and what to do.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Message string `json:"message,omitempty"`
+}
+
+// OutputFormat says how a file is checked.
+//
+// +kubebuilder:validation:Enum=PoseJSON;MP4;PNG;Opaque
+type OutputFormat string
+
+// EngineOutput is one file that the engine writes below $(OUTPUT_DIR).
+type EngineOutput struct {
+	// Name of the output, as pose or overlay.
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +kubebuilder:validation:MaxLength=40
+	Name string `json:"name"`
+	// Path relative to $(OUTPUT_DIR).
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$`
+	// +kubebuilder:validation:MaxLength=128
+	Path string `json:"path"`
+	// Format that the file must have.
+	Format OutputFormat `json:"format"`
+	// Required makes the file's absence a failure.
+	// +optional
+	// +kubebuilder:default=false
+	Required bool `json:"required"`
+}
+
+// PoseEngineStatus says whether jobs can use the engine.
+type PoseEngineStatus struct {
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Conditions: Ready.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}

@@ -1,0 +1,279 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// PoseJobStatus is what became of a PoseJob. Only the operator writes it.
+type PoseJobStatus struct {
+	// ObservedGeneration is the generation that this status speaks of; -1 until
+	// the operator has seen the job.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// Conditions: Ready, Reconciling, Stalled (kstatus), Complete, Failed,
+	// Finished, Suspended, EngineResolved, Degraded, NoPeople.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// Phase sums the conditions up for a person. Programs read conditions.
+	// +optional
+	Phase Phase `json:"phase,omitempty"`
+	// Stage that the live attempt is in.
+	// +optional
+	Stage string `json:"stage,omitempty"`
+	// Device of the live or last attempt.
+	// +optional
+	Device Device `json:"device,omitempty"`
+	// Variant of the live or last attempt.
+	// +optional
+	Variant string `json:"variant,omitempty"`
+	// EngineName that the job runs with, resolved once.
+	// +optional
+	EngineName string `json:"engineName,omitempty"`
+	// Progress of the live attempt.
+	// +optional
+	Progress *JobProgress `json:"progress,omitempty"`
+
+	// AttemptCount is the number of attempts made.
+	// +optional
+	AttemptCount int32 `json:"attemptCount,omitempty"`
+	// Attempts, oldest first. An attempt stands here before its pod is made,
+	// and is never removed by a later one.
+	// +optional
+	// +listType=map
+	// +listMapKey=number
+	// +kubebuilder:validation:MaxItems=64
+	Attempts []Attempt `json:"attempts,omitempty"`
+
+	// Video is what was measured on the video.
+	// +optional
+	Video *VideoStatus `json:"video,omitempty"`
+	// Output is the accepted, verified result.
+	// +optional
+	Output *OutputStatus `json:"output,omitempty"`
+
+	// StartTime is when the operator took the job up; a resumed job keeps it.
+	// +optional
+	StartTime *metav1.Time `json:"startTime,omitempty"`
+	// CompletionTime is when the job ended, well or not.
+	// +optional
+	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
+	// SuspendedAt is when the current suspension began.
+	// +optional
+	SuspendedAt *metav1.Time `json:"suspendedAt,omitempty"`
+	// SuspendedSeconds is the sum of past suspensions, which the deadline
+	// leaves out.
+	// +optional
+	SuspendedSeconds int64 `json:"suspendedSeconds,omitempty"`
+}
+
+// Phase sums up where a job stands.
+//
+// +kubebuilder:validation:Enum=Pending;Running;Succeeded;Failed;Suspended
+type Phase string
+
+// Phases.
+const (
+	PhasePending   Phase = "Pending"   // no attempt runs yet, or the next one waits
+	PhaseRunning   Phase = "Running"   // an attempt's pod runs
+	PhaseSucceeded Phase = "Succeeded" // verified results lie at status.output.uri
+	PhaseFailed    Phase = "Failed"    // no attempt is left to make
+	PhaseSuspended Phase = "Suspended" // spec.suspend, no pod is live
+)
+
+// JobProgress is how far the live attempt is.
+type JobProgress struct {
+	// Summary is for people, as "35% 42/120".
+	// +optional
+	Summary string `json:"summary,omitempty"`
+	// Frames done.
+	// +optional
+	Frames int64 `json:"frames,omitempty"`
+	// TotalFrames of the video, 0 while not known.
+	// +optional
+	TotalFrames int64 `json:"totalFrames,omitempty"`
+	// Percent of the current stage, 0 to 100.
+	// +optional
+	Percent int32 `json:"percent,omitempty"`
+	// MilliFPS is the pace in thousandths of frames per second.
+	// +optional
+	MilliFPS int64 `json:"milliFPS,omitempty"`
+	// EstimatedCompletionTime of the stage at the current pace.
+	// +optional
+	EstimatedCompletionTime *metav1.Time `json:"estimatedCompletionTime,omitempty"`
+}
+
+// AttemptState is how far an attempt is.
+//
+// +kubebuilder:validation:Enum=Intended;Running;Succeeded;Failed
+type AttemptState string
+
+// Attempt states.
+const (
+	// AttemptIntended stands in status before the pod is created, so that a
+	// manager that dies in between finds its own plan again.
+	AttemptIntended  AttemptState = "Intended"
+	AttemptRunning   AttemptState = "Running"
+	AttemptSucceeded AttemptState = "Succeeded"
+	AttemptFailed    AttemptState = "Failed"
+)
+
+// Attempt is one run of one variant in one pod.
+type Attempt struct {
+	// Number counts from 1.
+	// +kubebuilder:validation:Minimum=1
+	Number int32 `json:"number"`
+	// State of the attempt.
+	State AttemptState `json:"state"`
+	// Variant of the engine.
+	Variant string `json:"variant"`
+	// Device that was asked for.
+	Device Device `json:"device"`
+	// EngineGeneration is the generation of the PoseEngine that was used.
+	// +optional
+	EngineGeneration int64 `json:"engineGeneration,omitempty"`
+	// Detector of the variant.
+	// +optional
+	Detector string `json:"detector,omitempty"`
+	// AvoidNodes is where this attempt would rather not run, because an
+	// earlier one failed there.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=8
+	AvoidNodes []string `json:"avoidNodes,omitempty"`
+	// MemoryBytes that this attempt asks for instead of the variant's, chosen
+	// after an earlier one ran out of memory.
+	// +optional
+	MemoryBytes int64 `json:"memoryBytes,omitempty"`
+	// NotBefore is when the pod may be created, for a retry with backoff.
+	// +optional
+	NotBefore *metav1.Time `json:"notBefore,omitempty"`
+
+	// PodName and PodUID of the attempt's pod.
+	// +optional
+	PodName string `json:"podName,omitempty"`
+	// +optional
+	PodUID string `json:"podUID,omitempty"`
+	// Node that the pod ran on.
+	// +optional
+	Node string `json:"node,omitempty"`
+	// GPU that the driver showed inside the engine's container.
+	// +optional
+	GPU string `json:"gpu,omitempty"`
+	// ImageID is the digest of the engine's image, as the node reports it.
+	// +optional
+	ImageID string `json:"imageID,omitempty"`
+
+	// Stage last reached.
+	// +optional
+	Stage string `json:"stage,omitempty"`
+	// Reason why it failed; see the Reason constants.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+	// Action that followed from it.
+	// +optional
+	Action Action `json:"action,omitempty"`
+	// Container that failed.
+	// +optional
+	Container string `json:"container,omitempty"`
+	// ExitCode of that container's process, absent when a signal ended it.
+	// +optional
+	ExitCode *int32 `json:"exitCode,omitempty"`
+	// Signal that ended it, as SIGSEGV.
+	// +optional
+	Signal string `json:"signal,omitempty"`
+	// PeakMemoryBytes against LimitMemoryBytes of the engine's container.
+	// +optional
+	PeakMemoryBytes int64 `json:"peakMemoryBytes,omitempty"`
+	// +optional
+	LimitMemoryBytes int64 `json:"limitMemoryBytes,omitempty"`
+	// Message says what happened and what can be done, in one or two sentences.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
+
+	// StartTime is when the pod was created, FinishTime when its outcome was
+	// recorded.
+	// +optional
+	StartTime *metav1.Time `json:"startTime,omitempty"`
+	// +optional
+	FinishTime *metav1.Time `json:"finishTime,omitempty"`
+	// Seconds says how long each part took.
+	// +optional
+	Seconds *AttemptSeconds `json:"seconds,omitempty"`
+}
+
+// AttemptSeconds is how long the parts of an attempt took, in seconds.
+type AttemptSeconds struct {
+	// +optional
+	Fetch int64 `json:"fetch,omitempty"`
+	// +optional
+	Prepare int64 `json:"prepare,omitempty"`
+	// Load is the engine's time before its first frame.
+	// +optional
+	Load int64 `json:"load,omitempty"`
+	// Track is the engine's time from its first frame to its end.
+	// +optional
+	Track int64 `json:"track,omitempty"`
+	// +optional
+	Deliver int64 `json:"deliver,omitempty"`
+	// Engine is the whole life of the engine's container: how long a GPU was
+	// held where one was asked for.
+	// +optional
+	Engine int64 `json:"engine,omitempty"`
+}
+
+// VideoStatus is what was measured on the video that the engine read.
+type VideoStatus struct {
+	// SHA256 of the source as fetched.
+	// +optional
+	SHA256 string `json:"sha256,omitempty"`
+	// +optional
+	Codec string `json:"codec,omitempty"`
+	// Width and Height in pixels, after rotation.
+	// +optional
+	Width int64 `json:"width,omitempty"`
+	// +optional
+	Height int64 `json:"height,omitempty"`
+	// MilliFPS is the frame rate in thousandths of frames per second.
+	// +optional
+	MilliFPS int64 `json:"milliFPS,omitempty"`
+	// Frames that the result covers.
+	// +optional
+	Frames int64 `json:"frames,omitempty"`
+}
+
+// OutputStatus is an accepted, verified result.
+type OutputStatus struct {
+	// URI of the folder that holds the files of the accepted attempt.
+	URI string `json:"uri"`
+	// ManifestSHA256 is the digest of manifest.json in that folder, which
+	// lists every file with its size and digest.
+	ManifestSHA256 string `json:"manifestSHA256"`
+	// Files of the result, the largest results cut to the first 16.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Files []OutputFile `json:"files,omitempty"`
+	// People is how many different people were tracked. Zero is a result.
+	People int64 `json:"people"`
+	// Frames that the result covers.
+	Frames int64 `json:"frames"`
+}
+
+// OutputFile is one file of a result.
+type OutputFile struct {
+	// Name of the output in the engine's list.
+	Name string `json:"name"`
+	// URI of the file.
+	URI string `json:"uri"`
+	// Size in bytes.
+	Size int64 `json:"size"`
+	// SHA256 in lower-case hex.
+	// +optional
+	SHA256 string `json:"sha256,omitempty"`
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"os"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"go.uber.org/zap/zapcore"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/selection"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/controllers"
+	"github.com/pose-dev/pose-operator/internal/version"
+)
+
+type flags struct {
+	config          string
+	metricsAddress  string
+	healthAddress   string
+	progressAddress string
+	progressHost    string
+	leaderElect     bool
+	leaderNamespace string
+	watchNamespaces []string
+	verbosity       int
+	development     bool
+}
+
+func command() *cobra.Command {
+	var f flags
+	c := &cobra.Command{
+		Use:           "manager",
+		Short:         "Run the controllers of the pose operator",
+		Version:       version.Version,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), f) },
+	}
+	p := c.Flags()
+	p.StringVar(&f.config, "config", "/etc/pose-operator/config.yaml", "configuration file")
+	p.StringVar(&f.metricsAddress, "metrics-bind-address", ":8080", "where metrics are served by HTTPS to who may get /metrics; 0 for not at all")
+	p.StringVar(&f.healthAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served")
+	p.StringVar(&f.progressAddress, "progress-bind-address", ":8443", "where pods report progress; empty for not at all")
+	p.StringVar(&f.progressHost, "progress-host", "", "name by which pods reach the progress address, as pose-operator-progress.pose-system.svc")
+	p.BoolVar(&f.leaderElect, "leader-elect", true, "run as one of several replicas")
+	p.StringVar(&f.leaderNamespace, "leader-election-namespace", "", "namespace of the lease; the pod's own when empty")
+	p.StringSliceVar(&f.watchNamespaces, "namespaces", nil, "namespaces to watch; all when empty")
+	p.IntVarP(&f.verbosity, "v", "v", 0, "verbosity of the log")
+	p.BoolVar(&f.development, "development", false, "log for people rather than as JSON")
+	return c
+}
+
+func run(ctx context.Context, f flags) error {
+	logger := newLogger(f)
+	ctrl.SetLogger(logger)
+	config, err := readConfig(f.config)
+	if err != nil {
+		return err
+	}
+	if f.progressHost == "" {
+		f.progressAddress = ""
+	}
+	mgr, err := newManager(f)
+	if err != nil {
+		return err
+	}
+	err = controllers.Setup(mgr, controllers.Options{
+		Policy: config.Policy,
+		Settings: controllers.Settings{
+			RunnerImage: config.Images.Runner, MediaImage: config.Images.Media,
+			ImagePullPolicy: config.Images.PullPolicy, PullSecrets: config.Images.PullSecrets,
+			Store: config.Store.report(), OperatorVersion: version.Version,
+			MaxVideoBytes: config.Limits.VideoBytes, MaxPixels: config.Limits.FramePixels, MaxFrames: config.Limits.Frames,
+		},
+		ProgressAddress: f.progressAddress, ProgressHost: f.progressHost,
+	})
+	if err != nil {
+		return err
+	}
+	logger.Info("Starting", "version", version.Version, "namespaces", f.watchNamespaces)
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("run the manager: %w", err)
+	}
+	return nil
+}
+
+func newLogger(f flags) logr.Logger {
+	level := zap.Level(zapcore.Level(-f.verbosity)) //nolint:gosec // small
+	return zap.New(zap.UseDevMode(f.development), level, zap.WriteTo(os.Stderr)).WithName("pose-operator")
+}
+
+func newManager(f flags) (ctrl.Manager, error) {
+	rest, err := ctrl.GetConfig()
+	if err != nil {
+		return nil, fmt.Errorf("find the cluster: %w", err)
+	}
+	// The API server's own priority and fairness limits clients better than a
+	// fixed rate on this side.
+	rest.QPS = -1
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("register types: %w", err)
+		}
+	}
+	options, err := cacheOptions(f.watchNamespaces)
+	if err != nil {
+		return nil, err
+	}
+	mgr, err := ctrl.NewManager(rest, ctrl.Options{
+		Scheme: scheme,
+		Cache:  options,
+		Client: client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: new(true)}},
+		Metrics: metricsserver.Options{
+			BindAddress: f.metricsAddress, SecureServing: true, FilterProvider: filters.WithAuthenticationAndAuthorization,
+			TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }},
+		},
+		HealthProbeBindAddress:        f.healthAddress,
+		LeaderElection:                f.leaderElect,
+		LeaderElectionID:              "pose-operator.pose.dev",
+		LeaderElectionNamespace:       f.leaderNamespace,
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make the manager: %w", err)
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return nil, fmt.Errorf("add health check: %w", err)
+	}
+	if err := mgr.AddReadyzCheck("ping", healthz.Ping); err != nil {
+		return nil, fmt.Errorf("add readiness check: %w", err)
+	}
+	return mgr, nil
+}
+
+// cacheOptions keep memory small: only pods of PoseJobs, without managedFields.
+func cacheOptions(namespaces []string) (cache.Options, error) {
+	ours, err := labels.NewRequirement(v1alpha1.LabelJobUID, selection.Exists, nil)
+	if err != nil {
+		return cache.Options{}, fmt.Errorf("select pods: %w", err)
+	}
+	o := cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject:         map[client.Object]cache.ByObject{&corev1.Pod{}: {Label: labels.NewSelector().Add(*ours)}},
+	}
+	if len(namespaces) > 0 {
+		o.DefaultNamespaces = map[string]cache.Config{}
+		for _, n := range namespaces {
+			o.DefaultNamespaces[n] = cache.Config{}
+		}
+	}
+	return o, nil
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/pose-dev/pose-operator/controllers"
+	"github.com/pose-dev/pose-operator/internal/report"
+)
+
+// Config is the operator's configuration file, written by the platform admin
+// (the chart's value config).
+type Config struct {
+	// Images that the pods of attempts are made of beside the engine's.
+	Images Images `json:"images"`
+	// Store says where S3 and HTTP places may lie.
+	Store Store `json:"store"`
+	// Policy says what PoseJobs may ask for; what it does not name is denied.
+	Policy controllers.Policy `json:"policy"`
+	// Limits on videos.
+	Limits Limits `json:"limits"`
+}
+
+// Images of the runner's containers.
+type Images struct {
+	Runner      string            `json:"runner"`
+	Media       string            `json:"media"`
+	PullPolicy  corev1.PullPolicy `json:"pullPolicy,omitempty"`
+	PullSecrets []string          `json:"pullSecrets,omitempty"`
+}
+
+// Store is the admin's policy on places.
+type Store struct {
+	S3Endpoint       string   `json:"s3Endpoint,omitempty"`
+	S3Region         string   `json:"s3Region,omitempty"`
+	S3PathStyle      bool     `json:"s3PathStyle,omitempty"`
+	CABundle         string   `json:"caBundle,omitempty"`
+	HTTPAllowedHosts []string `json:"httpAllowedHosts,omitempty"`
+}
+
+// Limits bound what a video may be.
+type Limits struct {
+	VideoBytes  int64 `json:"videoBytes,omitempty"`
+	FramePixels int64 `json:"framePixels,omitempty"`
+	Frames      int64 `json:"frames,omitempty"`
+}
+
+// defaults: an hour of 60 fps, 8K frames, 64 GiB.
+var defaults = Limits{VideoBytes: 64 << 30, FramePixels: 7680 * 4320, Frames: 216000}
+
+// readConfig reads and checks the configuration. Unknown fields are errors: a
+// mistyped policy must not pass for an absent one.
+func readConfig(path string) (*Config, error) {
+	raw, err := os.ReadFile(path) //nolint:gosec // the path is the admin's own flag
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	c := &Config{Limits: defaults}
+	if err := yaml.UnmarshalStrict(raw, c); err != nil {
+		return nil, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	if c.Images.Runner == "" || c.Images.Media == "" {
+		return nil, fmt.Errorf("configuration %s: images.runner and images.media must be set", path)
+	}
+	return c, nil
+}
+
+func (s Store) report() report.StoreConfig {
+	return report.StoreConfig{
+		S3Endpoint: s.S3Endpoint, S3Region: s.S3Region, S3PathStyle: s.S3PathStyle,
+		CAPEM: s.CABundle, HTTPAllowedHosts: s.HTTPAllowedHosts,
+	}
+}

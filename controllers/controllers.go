@@ -1,0 +1,83 @@
+// Package controllers wires the controllers of the pose operator to a manager.
+package controllers
+
+import (
+	"fmt"
+	"net"
+
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/pose-dev/pose-operator/controllers/internal/policy"
+	"github.com/pose-dev/pose-operator/controllers/internal/render"
+	"github.com/pose-dev/pose-operator/controllers/poseengine"
+	"github.com/pose-dev/pose-operator/controllers/posejob"
+	"github.com/pose-dev/pose-operator/controllers/progress"
+	"github.com/pose-dev/pose-operator/internal/report"
+)
+
+// Policy is what PoseJobs may ask for.
+type Policy = policy.Policy
+
+// Settings of the pods of attempts.
+type Settings = render.Settings
+
+// Options of the controllers.
+type Options struct {
+	Policy   Policy
+	Settings Settings
+	// ProgressAddress is where progress is taken, as ":8443"; empty for not at
+	// all. ProgressHost is the name by which pods reach it.
+	ProgressAddress, ProgressHost string
+	Clock                         clock.PassiveClock
+}
+
+// progressIntervalSeconds is how often a pod reports at most.
+const progressIntervalSeconds = 2
+
+// announcements that may wait for the work queue.
+const announcements = 1024
+
+// Setup registers every controller with the manager.
+func Setup(mgr ctrl.Manager, o Options) error {
+	if o.Clock == nil {
+		o.Clock = clock.RealClock{}
+	}
+	changed := make(chan event.GenericEvent, announcements)
+	store := &progress.Store{}
+	if o.ProgressAddress != "" {
+		server := &progress.Server{Address: o.ProgressAddress, Client: mgr.GetClient(), Clock: o.Clock, Store: store, Changed: changed}
+		ca, err := server.Certify([]string{o.ProgressHost})
+		if err != nil {
+			return err
+		}
+		o.Settings.Progress = &report.ProgressConfig{
+			URL:   "https://" + o.ProgressHost + ":" + progressPort(o.ProgressAddress) + report.ProgressPath,
+			CAPEM: ca, IntervalSeconds: progressIntervalSeconds,
+		}
+		if err := mgr.Add(server); err != nil {
+			return fmt.Errorf("add the progress server: %w", err)
+		}
+	}
+	jobs := &posejob.Reconciler{
+		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("pose-operator"),
+		Clock: o.Clock, Policy: o.Policy, Settings: o.Settings, Progress: store,
+	}
+	if err := jobs.SetupWithManager(mgr, changed); err != nil {
+		return fmt.Errorf("set up the PoseJob controller: %w", err)
+	}
+	if err := (&poseengine.Reconciler{Client: mgr.GetClient()}).SetupWithManager(mgr); err != nil {
+		return fmt.Errorf("set up the PoseEngine controller: %w", err)
+	}
+	return nil
+}
+
+// progressPort is the port of an address such as ":8443".
+func progressPort(address string) string {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "443"
+	}
+	return port
+}

@@ -1,0 +1,247 @@
+package attempt
+
+import (
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/internal/report"
+)
+
+// Names of the containers of an attempt's pod.
+const (
+	ContainerCopy    = "copy"
+	ContainerFetch   = "fetch"
+	ContainerPrepare = "prepare"
+	ContainerEngine  = "engine"
+	ContainerDeliver = "deliver"
+)
+
+// Pod is what an attempt's pod shows.
+type Pod struct {
+	Name, UID string
+	Attempt   int32
+	Variant   string
+	Device    v1alpha1.Device
+	Node      string
+	Phase     corev1.PodPhase
+	// Reason and Message are the kubelet's own on the pod, as Evicted.
+	Reason, Message string
+	Created         metav1.Time
+	Deleting        bool
+	DeletingSince   time.Time
+	Finalizer       bool
+	// Disruption is the message of the condition DisruptionTarget, with its
+	// reason before it; empty without one.
+	Disruption string
+	// Unschedulable is the scheduler's message while no node takes the pod,
+	// since UnschedulableSince. A pod behind a scheduling gate is not.
+	Unschedulable      string
+	UnschedulableSince time.Time
+	Containers         []Container
+}
+
+// Container is what one container shows.
+type Container struct {
+	Name    string
+	Init    bool
+	ImageID string
+	Running bool
+	// Waiting is the reason while it waits, as ImagePullBackOff.
+	Waiting, WaitingMessage string
+	Terminated              bool
+	// TerminatedReason is the kubelet's, as OOMKilled.
+	TerminatedReason string
+	ExitCode         int32
+	// Signal number as the runtime reports it; often 0 with ExitCode 128+n.
+	Signal     int32
+	StartedAt  time.Time
+	FinishedAt time.Time
+	// Report is the runner's termination message; nil when it left none.
+	Report *report.Termination
+	// RawMessage is a termination message that is not the runner's.
+	RawMessage string
+}
+
+// View reads a pod.
+func View(p *corev1.Pod) Pod {
+	v := Pod{
+		Name: p.Name, UID: string(p.UID),
+		Attempt: number(p.Labels), Variant: p.Labels[v1alpha1.LabelVariant],
+		Device: v1alpha1.Device(p.Labels[v1alpha1.LabelDevice]),
+		Node:   p.Spec.NodeName, Phase: p.Status.Phase,
+		Reason: p.Status.Reason, Message: p.Status.Message,
+		Created: p.CreationTimestamp,
+	}
+	if p.DeletionTimestamp != nil {
+		v.Deleting, v.DeletingSince = true, p.DeletionTimestamp.Time
+	}
+	for _, f := range p.Finalizers {
+		v.Finalizer = v.Finalizer || f == v1alpha1.FinalizerOutcome
+	}
+	for _, c := range p.Status.Conditions {
+		switch {
+		case c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue:
+			v.Disruption = strings.TrimSpace(c.Reason + ": " + c.Message)
+		case c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable:
+			v.Unschedulable, v.UnschedulableSince = c.Message, c.LastTransitionTime.Time
+		}
+	}
+	for _, s := range p.Status.InitContainerStatuses {
+		v.Containers = append(v.Containers, container(s, true))
+	}
+	for _, s := range p.Status.ContainerStatuses {
+		v.Containers = append(v.Containers, container(s, false))
+	}
+	return v
+}
+
+func container(s corev1.ContainerStatus, init bool) Container {
+	c := Container{Name: s.Name, Init: init, ImageID: s.ImageID}
+	switch {
+	case s.State.Waiting != nil:
+		c.Waiting, c.WaitingMessage = s.State.Waiting.Reason, s.State.Waiting.Message
+	case s.State.Running != nil:
+		c.Running, c.StartedAt = true, s.State.Running.StartedAt.Time
+	case s.State.Terminated != nil:
+		t := s.State.Terminated
+		c.Terminated, c.TerminatedReason = true, t.Reason
+		c.ExitCode, c.Signal = t.ExitCode, t.Signal
+		c.StartedAt, c.FinishedAt = t.StartedAt.Time, t.FinishedAt.Time
+		// A report counts only from the container whose role it names: an
+		// engine that forges deliver's verdict writes it into its own message.
+		if r, err := report.ParseTermination(t.Message); err == nil && r.Role == role[s.Name] {
+			c.Report = r
+		} else {
+			c.RawMessage = t.Message
+		}
+	}
+	return c
+}
+
+// role of each container; what a container says in another's name is ignored.
+var role = map[string]report.Role{
+	ContainerCopy:    report.RoleCopy,
+	ContainerFetch:   report.RoleFetch,
+	ContainerPrepare: report.RolePrepare,
+	ContainerEngine:  report.RoleExec,
+	ContainerDeliver: report.RoleDeliver,
+}
+
+// Live says whether a process of the pod may still run.
+func (p *Pod) Live() bool { return !p.Terminal() }
+
+// Terminal says whether every container has ended for good.
+func (p *Pod) Terminal() bool {
+	return p.Phase == corev1.PodSucceeded || p.Phase == corev1.PodFailed
+}
+
+// Container by name, or nil.
+func (p *Pod) Container(name string) *Container {
+	for i := range p.Containers {
+		if p.Containers[i].Name == name {
+			return &p.Containers[i]
+		}
+	}
+	return nil
+}
+
+// Report of the named container, or nil.
+func (p *Pod) Report(name string) *report.Termination {
+	if c := p.Container(name); c != nil {
+		return c.Report
+	}
+	return nil
+}
+
+// Engine is what exec saw of the engine, or nil.
+func (p *Pod) Engine() *report.EngineReport {
+	if r := p.Report(ContainerEngine); r != nil {
+		return r.Engine
+	}
+	return nil
+}
+
+// Delivery is deliver's proof of success, or nil.
+func (p *Pod) Delivery() *report.DeliveryReport {
+	if r := p.Report(ContainerDeliver); r != nil && r.Result == report.ResultOK {
+		return r.Deliver
+	}
+	return nil
+}
+
+// Video is what prepare measured, or nil.
+func (p *Pod) Video() *report.VideoFacts {
+	if r := p.Report(ContainerPrepare); r != nil && r.Result == report.ResultOK {
+		return r.Video
+	}
+	return nil
+}
+
+// Stage that the pod is in, as far as container states and reports tell. Empty
+// before the first container runs.
+func (p *Pod) Stage() string {
+	stage := ""
+	for i := range p.Containers {
+		c := &p.Containers[i]
+		if !c.Running && !c.Terminated {
+			continue
+		}
+		switch c.Name {
+		case ContainerFetch:
+			stage = report.StageFetch
+		case ContainerPrepare:
+			stage = report.StagePrepare
+		case ContainerEngine:
+			stage = report.StageStart
+			if c.Report != nil && c.Report.Engine != nil && c.Report.Engine.Stage != "" {
+				stage = c.Report.Engine.Stage
+			}
+			if c.Terminated && c.ExitCode == 0 {
+				stage = report.StageDeliver
+			}
+		}
+	}
+	return stage
+}
+
+// seconds that the parts took, nil before the first ended.
+func (p *Pod) seconds() *v1alpha1.AttemptSeconds {
+	s := v1alpha1.AttemptSeconds{}
+	whole := func(f float64) int64 { return int64(f + 0.5) }
+	for i := range p.Containers {
+		c := &p.Containers[i]
+		if !c.Terminated {
+			continue
+		}
+		took := whole(c.FinishedAt.Sub(c.StartedAt).Seconds())
+		switch c.Name {
+		case ContainerFetch:
+			s.Fetch = took
+		case ContainerPrepare:
+			s.Prepare = took
+		case ContainerEngine:
+			s.Engine = took
+			if e := p.Engine(); e != nil {
+				for stage, sec := range e.StageSeconds {
+					if stage == v1alpha1.StageTracking || stage == v1alpha1.StageWriting {
+						s.Track += whole(sec)
+					} else {
+						s.Load += whole(sec)
+					}
+				}
+			}
+		case ContainerDeliver:
+			if r := p.Report(ContainerDeliver); r != nil {
+				s.Deliver = whole(r.Seconds)
+			}
+		}
+	}
+	if s == (v1alpha1.AttemptSeconds{}) {
+		return nil
+	}
+	return &s
+}

@@ -1,0 +1,225 @@
+// Package failure says what happened to an attempt. It knows nothing of what
+// follows: limits, other variants and retries are the business of plan.
+//
+// # Rules, first match wins
+//
+//  1. A pod that succeeded with deliver's proof succeeded.
+//  2. A pod that the operator itself is ending ended for the reason that was
+//     recorded before it was deleted.
+//  3. A disruption (the pod's DisruptionTarget condition, a deletion by others,
+//     a vanished pod) says nothing against the video or the engine.
+//     An eviction for too much memory or disk is no disruption.
+//  4. A container of ours that gave a typed reason (fetch, prepare, deliver) is
+//     believed: its code is trusted. Fetch and prepare come before the engine.
+//  5. The engine: out of memory by the kernel's or the cgroup's evidence, then
+//     a stall that the runner ended, then the PoseEngine's own rules, then the
+//     built-in rules, in their order; see Builtin.
+//  6. Deliver's judgement of the outputs.
+//  7. What is left is EngineError with the last words, and guesses nothing.
+//
+// Message, reason and culprit container always speak of the same container.
+package failure
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
+	"github.com/pose-dev/pose-operator/internal/report"
+)
+
+// Verdict is the outcome of an attempt.
+type Verdict struct {
+	Succeeded bool
+	// Reason is one of the API's, or an engine rule's own.
+	Reason string
+	// Action that an engine's own rule asks for; empty means plan's table.
+	Action v1alpha1.Action
+	// Container that failed, ExitCode and Signal of its process.
+	Container string
+	ExitCode  *int32
+	Signal    string
+	Message   string
+}
+
+// Judge says how an attempt ended. ok is false while it has not.
+func Judge(a attempt.Attempt, rules []Rule) (v Verdict, ok bool) {
+	if a.Recorded() {
+		return Verdict{}, false
+	}
+	if a.Lost() {
+		return ended(a, "the pod is gone: it was deleted, or its node was removed"), true
+	}
+	if a.Pod == nil || !a.Pod.Terminal() {
+		return Verdict{}, false
+	}
+	for _, judge := range []func(attempt.Attempt, []Rule) (Verdict, bool){
+		success, ownEnding, eviction, disruption, input, engine, delivery,
+	} {
+		if v, ok := judge(a, rules); ok {
+			v.Message = Clean(v.Message, maxMessage)
+			return v, true
+		}
+	}
+	return unknown(a), true
+}
+
+// maxMessage bounds a message in bytes; the API allows 1024.
+const maxMessage = 1000
+
+func success(a attempt.Attempt, _ []Rule) (Verdict, bool) {
+	d := a.Pod.Delivery()
+	if a.Pod.Phase != "Succeeded" || d == nil {
+		return Verdict{}, false
+	}
+	return Verdict{
+		Succeeded: true,
+		Message:   fmt.Sprintf("%d frames covered, %d people tracked, %d files verified and uploaded", d.Frames, d.People, len(d.Files)),
+	}, true
+}
+
+// ownEnding: the reason stands in the record since before the pod was deleted.
+func ownEnding(a attempt.Attempt, _ []Rule) (Verdict, bool) {
+	if a.Reason == "" {
+		return Verdict{}, false
+	}
+	return Verdict{Reason: a.Reason, Message: a.Message}, true
+}
+
+// ended is the verdict on a pod that is gone.
+func ended(a attempt.Attempt, message string) Verdict {
+	if v, ok := ownEnding(a, nil); ok {
+		return v
+	}
+	return Verdict{Reason: v1alpha1.ReasonDisrupted, Message: message}
+}
+
+// eviction by the kubelet for what the pod itself used too much of. The
+// condition DisruptionTarget is set for node pressure, and not where a limit
+// was exceeded (kubernetes: pkg/kubelet/eviction).
+func eviction(a attempt.Attempt, _ []Rule) (Verdict, bool) {
+	p := a.Pod
+	if p.Reason != "Evicted" {
+		return Verdict{}, false
+	}
+	words := strings.ToLower(p.Message)
+	switch {
+	case strings.Contains(words, "ephemeral") || strings.Contains(words, "emptydir"):
+		if p.Disruption != "" {
+			return Verdict{}, false
+		}
+		return Verdict{
+			Reason:  v1alpha1.ReasonScratchSpaceExceeded,
+			Message: fmt.Sprintf("the kubelet evicted the pod: %s. Raise spec.scratchSize, or cut the video with spec.video.frames", strings.TrimSuffix(p.Message, ".")),
+		}, true
+	case strings.Contains(words, "resource: memory") && strings.Contains(words, "container "+attempt.ContainerEngine+" was using"):
+		return Verdict{
+			Reason:    v1alpha1.ReasonOutOfMemory,
+			Container: attempt.ContainerEngine,
+			Message:   fmt.Sprintf("the node ran short of memory and the engine used more than it had asked for: %s", p.Message),
+		}, true
+	}
+	return Verdict{}, false
+}
+
+func disruption(a attempt.Attempt, _ []Rule) (Verdict, bool) {
+	p := a.Pod
+	switch {
+	case p.Disruption != "":
+		return Verdict{Reason: v1alpha1.ReasonDisrupted, Message: "the pod was disrupted: " + p.Disruption}, true
+	case p.Deleting:
+		return Verdict{Reason: v1alpha1.ReasonDisrupted, Message: "the pod was deleted by somebody else while it ran"}, true
+	case p.Reason == "NodeLost" || p.Reason == "NodeShutdown" || p.Reason == "Terminated" || p.Reason == "Preempting":
+		return Verdict{Reason: v1alpha1.ReasonDisrupted, Message: strings.TrimSpace(p.Reason + ": " + p.Message)}, true
+	}
+	return Verdict{}, false
+}
+
+// input: fetch and prepare run before the engine, so a failure there is the
+// whole story.
+func input(a attempt.Attempt, _ []Rule) (Verdict, bool) {
+	for _, name := range []string{attempt.ContainerCopy, attempt.ContainerFetch, attempt.ContainerPrepare} {
+		c := a.Pod.Container(name)
+		if c == nil || !c.Terminated || c.ExitCode == 0 {
+			continue
+		}
+		v := Verdict{Container: name}
+		v.ExitCode, v.Signal = exitOf(c)
+		switch {
+		case c.Report != nil && c.Report.Reason != "":
+			v.Reason, v.Message = c.Report.Reason, c.Report.Message
+		case c.TerminatedReason == "OOMKilled" && name == attempt.ContainerPrepare:
+			v.Reason = v1alpha1.ReasonInputInvalid
+			v.Message = "decoding the video took more memory than the prepare container has: its frames are too large"
+		default:
+			v.Reason = v1alpha1.ReasonEngineError
+			v.Message = fmt.Sprintf("container %s ended with %s before the engine started%s", name, ending(c), quote(c.RawMessage))
+		}
+		return v, true
+	}
+	return Verdict{}, false
+}
+
+// delivery: the engine ended well and deliver did not.
+func delivery(a attempt.Attempt, _ []Rule) (Verdict, bool) {
+	c := a.Pod.Container(attempt.ContainerDeliver)
+	if c == nil || !c.Terminated || c.ExitCode == 0 {
+		return Verdict{}, false
+	}
+	v := Verdict{Container: c.Name, Reason: v1alpha1.ReasonDeliveryFailed}
+	v.ExitCode, v.Signal = exitOf(c)
+	v.Message = fmt.Sprintf("container %s ended with %s%s", c.Name, ending(c), quote(c.RawMessage))
+	if c.Report != nil && c.Report.Reason != "" {
+		v.Reason, v.Message = c.Report.Reason, c.Report.Message
+	}
+	return v, true
+}
+
+func unknown(a attempt.Attempt) Verdict {
+	v := Verdict{Reason: v1alpha1.ReasonEngineError}
+	if c := a.Pod.Container(attempt.ContainerDeliver); c != nil && c.Terminated && c.ExitCode == 0 && a.Pod.Phase == "Succeeded" {
+		v.Container = c.Name
+		v.Message = "every container ended well and deliver left no proof of a result, so none is claimed"
+		return v
+	}
+	v.Message = strings.TrimSpace(fmt.Sprintf("the pod failed and no container says why. %s %s", a.Pod.Reason, a.Pod.Message))
+	return v
+}
+
+// exitOf gives a container's own exit code, or the signal that ended it. The
+// runtime reports a signal as 128 + its number (POSIX shells' custom).
+func exitOf(c *attempt.Container) (*int32, string) {
+	if c.Signal > 0 {
+		return nil, signalName(c.Signal)
+	}
+	if c.ExitCode > 128 && c.ExitCode <= 128+64 {
+		return nil, signalName(c.ExitCode - 128)
+	}
+	code := c.ExitCode
+	return &code, ""
+}
+
+func ending(c *attempt.Container) string {
+	code, signal := exitOf(c)
+	if code == nil {
+		return "signal " + signal
+	}
+	return fmt.Sprintf("exit code %d", *code)
+}
+
+func quote(words string) string {
+	words = Clean(words, 300)
+	if words == "" {
+		return ""
+	}
+	return ": " + words
+}
+
+// engineReport of a terminated engine container, never nil.
+func engineReport(a attempt.Attempt) report.EngineReport {
+	if e := a.Pod.Engine(); e != nil {
+		return *e
+	}
+	return report.EngineReport{}
+}

@@ -1,0 +1,266 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
+)
+
+// Backoff before a repeated attempt: backoffBase, doubled each time, at most
+// backoffMax, as the Job controller of Kubernetes does.
+const (
+	backoffBase = 10 * time.Second
+	backoffMax  = 6 * time.Minute
+)
+
+// memoryStep is by how much, in percent of the peak seen, the next limit lies
+// above it. The peak of a killed process is a lower bound of what it needs.
+const memoryStep = 150
+
+// actions that follow from the operator's own reasons. A reason that is not
+// here is retried: an unknown failure may be a passing one.
+var actions = map[string]v1alpha1.Action{
+	v1alpha1.ReasonDetectorLoadCrash:    v1alpha1.ActionNextVariant,
+	v1alpha1.ReasonModelLoadCrash:       v1alpha1.ActionRetryElsewhere,
+	v1alpha1.ReasonOutOfMemory:          v1alpha1.ActionRetry,
+	v1alpha1.ReasonScratchSpaceExceeded: v1alpha1.ActionFail,
+	v1alpha1.ReasonDisrupted:            v1alpha1.ActionRetry,
+	v1alpha1.ReasonSuspendedAttempt:     v1alpha1.ActionRetry,
+	v1alpha1.ReasonNoCapacity:           v1alpha1.ActionNextVariant,
+	v1alpha1.ReasonPodNotStartable:      v1alpha1.ActionNextVariant,
+	v1alpha1.ReasonInputUnavailable:     v1alpha1.ActionFail,
+	v1alpha1.ReasonInputInvalid:         v1alpha1.ActionFail,
+	v1alpha1.ReasonOutputInvalid:        v1alpha1.ActionNextVariant,
+	v1alpha1.ReasonDeliveryFailed:       v1alpha1.ActionRetry,
+	v1alpha1.ReasonNoProgress:           v1alpha1.ActionNextVariant,
+	v1alpha1.ReasonDeadlineExceeded:     v1alpha1.ActionFail,
+	v1alpha1.ReasonEngineError:          v1alpha1.ActionRetry,
+}
+
+// ActionFor says what follows from a reason, unless an engine's rule says
+// otherwise.
+func ActionFor(reason string) v1alpha1.Action {
+	if a, ok := actions[reason]; ok {
+		return a
+	}
+	return v1alpha1.ActionRetry
+}
+
+// end says why there is no next attempt.
+type end struct{ reason, message string }
+
+// Rungs gives the variants that the job may use, in order. The error is for a
+// person and names what is missing.
+func Rungs(spec *v1alpha1.PoseJobSpec, engine *v1alpha1.PoseEngine) ([]v1alpha1.Variant, string, error) {
+	rungs := engine.Spec.Variants
+	if len(spec.Variants) > 0 {
+		rungs = nil
+		for _, name := range spec.Variants {
+			i := slices.IndexFunc(engine.Spec.Variants, func(v v1alpha1.Variant) bool { return v.Name == name })
+			if i < 0 {
+				return nil, v1alpha1.ReasonVariantNotFound, fmt.Errorf("PoseEngine %s has no variant %q; it has %s. Create the PoseJob again with one of them, or add the variant to the engine",
+					engine.Name, name, strings.Join(names(engine.Spec.Variants), ", "))
+			}
+			rungs = append(rungs, engine.Spec.Variants[i])
+		}
+	}
+	var fit []v1alpha1.Variant
+	for _, v := range rungs {
+		if spec.Device == v1alpha1.DeviceAuto || spec.Device == "" || string(v.Device) == string(spec.Device) {
+			fit = append(fit, v)
+		}
+	}
+	if len(fit) == 0 {
+		return nil, v1alpha1.ReasonNoVariantForDevice, fmt.Errorf("none of the variants %s of PoseEngine %s runs on device %s. Create the PoseJob again with another device, or add a variant to the engine",
+			strings.Join(names(rungs), ", "), engine.Name, spec.Device)
+	}
+	head := fit[0]
+	return slices.DeleteFunc(slices.Clone(fit), func(v v1alpha1.Variant) bool {
+		return (spec.Fallback.Device == v1alpha1.Deny && v.Device != head.Device) ||
+			(spec.Fallback.Detector == v1alpha1.Deny && v.Detector != head.Detector)
+	}), "", nil
+}
+
+func names(vs []v1alpha1.Variant) []string {
+	out := make([]string, len(vs))
+	for i, v := range vs {
+		out[i] = v.Name
+	}
+	return out
+}
+
+// climb gives the next attempt, or why there is none. Every attempt is recorded
+// and none of them succeeded.
+func climb(in Input) (*v1alpha1.Attempt, *end) {
+	rungs, reason, err := Rungs(in.Spec, in.Engine)
+	if err != nil {
+		return nil, &end{reason, err.Error()}
+	}
+	n := len(in.Attempts)
+	if n == 0 {
+		return intend(in, 1, rungs[0]), nil
+	}
+	last := in.Attempts[n-1]
+	if n >= v1alpha1.MaxAttempts {
+		return nil, &end{v1alpha1.ReasonAttemptsExhausted, fmt.Sprintf("%d attempts were made, the most that a job may have. The last failed with %s: %s", n, last.Reason, last.Message)}
+	}
+	same := slices.IndexFunc(rungs, func(v v1alpha1.Variant) bool { return v.Name == last.Variant })
+	number := last.Number + 1
+	switch action := actionOf(last.Attempt); {
+	case action == v1alpha1.ActionFail:
+		return nil, &end{last.Reason, last.Message}
+	case action == v1alpha1.ActionNextVariant || same < 0:
+		return nextRung(in, rungs, number)
+	default:
+		if a, e := repeat(in, rungs[same], number, action); a != nil || e != nil {
+			return a, e
+		}
+		return nextRung(in, rungs, number)
+	}
+}
+
+func actionOf(a v1alpha1.Attempt) v1alpha1.Action {
+	if a.Action != "" {
+		return a.Action
+	}
+	return ActionFor(a.Reason)
+}
+
+// repeat the variant of the last attempt, if its bounds allow. Both results nil
+// mean that the ladder goes on.
+func repeat(in Input, v v1alpha1.Variant, number int32, action v1alpha1.Action) (*v1alpha1.Attempt, *end) {
+	last := in.Attempts[len(in.Attempts)-1].Attempt
+	next := intend(in, number, v)
+	next.MemoryBytes, next.AvoidNodes = last.MemoryBytes, last.AvoidNodes
+	switch {
+	case last.Reason == v1alpha1.ReasonSuspendedAttempt:
+		return next, nil
+	case last.Reason == v1alpha1.ReasonDisrupted:
+		if d := count(in.Attempts, func(a v1alpha1.Attempt) bool { return a.Reason == v1alpha1.ReasonDisrupted }); d > MaxDisruptions {
+			return nil, &end{v1alpha1.ReasonDisrupted, fmt.Sprintf("disrupted %d times, last: %s", d, last.Message)}
+		}
+		return next, nil
+	case last.Reason == v1alpha1.ReasonOutOfMemory:
+		next.MemoryBytes = moreMemory(v, last)
+		if next.MemoryBytes == 0 || failures(in.Attempts, v.Name, v1alpha1.ReasonOutOfMemory) > 1 {
+			return nil, nil
+		}
+		return next, nil
+	case action == v1alpha1.ActionRetryElsewhere:
+		if failures(in.Attempts, v.Name, last.Reason) > 1 {
+			return nil, nil
+		}
+		next.AvoidNodes = avoid(last.AvoidNodes, last.Node)
+		return next, nil
+	}
+	made := counted(in.Attempts, v.Name)
+	if made > int(in.Spec.BackoffLimit) {
+		return nil, nil
+	}
+	at := metav1.NewTime(in.Now.Add(backoff(made)))
+	next.NotBefore = &at
+	return next, nil
+}
+
+// nextRung is the first untried variant below the last one; with an engine that
+// changed meanwhile, the first untried one of all.
+func nextRung(in Input, rungs []v1alpha1.Variant, number int32) (*v1alpha1.Attempt, *end) {
+	last := in.Attempts[len(in.Attempts)-1]
+	from := slices.IndexFunc(rungs, func(v v1alpha1.Variant) bool { return v.Name == last.Variant }) + 1
+	var skipped []string
+	for _, v := range rungs[from:] {
+		if slices.ContainsFunc(in.Attempts, func(a attempt.Attempt) bool { return a.Variant == v.Name }) {
+			continue
+		}
+		if crashedDetector(in.Attempts, v) {
+			skipped = append(skipped, v.Name)
+			continue
+		}
+		return intend(in, number, v), nil
+	}
+	message := last.Message
+	if len(skipped) > 0 {
+		message += fmt.Sprintf(" (variants skipped because they load the same detector on the same device: %s)", strings.Join(skipped, ", "))
+	}
+	return nil, &end{last.Reason, message}
+}
+
+// crashedDetector: a variant that loads, on the same device, a detector that
+// crashed while loading would crash again.
+func crashedDetector(attempts []attempt.Attempt, v v1alpha1.Variant) bool {
+	return v.Detector != "" && slices.ContainsFunc(attempts, func(a attempt.Attempt) bool {
+		return a.Reason == v1alpha1.ReasonDetectorLoadCrash && a.Detector == v.Detector && a.Device == v.Device
+	})
+}
+
+func intend(in Input, number int32, v v1alpha1.Variant) *v1alpha1.Attempt {
+	return &v1alpha1.Attempt{
+		Number: number, State: v1alpha1.AttemptIntended,
+		Variant: v.Name, Device: v.Device, Detector: v.Detector,
+		EngineGeneration: in.Engine.Generation,
+	}
+}
+
+// moreMemory is the next memory limit in bytes after v ran out of memory, or 0
+// when maxMemory admits no more than what proved too small.
+func moreMemory(v v1alpha1.Variant, last v1alpha1.Attempt) int64 {
+	if v.MaxMemory == nil {
+		return 0
+	}
+	small := max(last.LimitMemoryBytes, last.MemoryBytes)
+	if v.Resources != nil {
+		small = max(small, v.Resources.Limits.Memory().Value())
+	}
+	want := max(small, last.PeakMemoryBytes) * memoryStep / 100
+	next := min(want, v.MaxMemory.Value())
+	if next <= small {
+		return 0
+	}
+	return next
+}
+
+func avoid(nodes []string, node string) []string {
+	if node == "" || slices.Contains(nodes, node) {
+		return nodes
+	}
+	return append(slices.Clone(nodes), node)
+}
+
+// counted is how many attempts of a variant count against the backoff limit.
+func counted(attempts []attempt.Attempt, variant string) int {
+	return count(attempts, func(a v1alpha1.Attempt) bool {
+		return a.Variant == variant && a.Reason != v1alpha1.ReasonDisrupted && a.Reason != v1alpha1.ReasonSuspendedAttempt
+	})
+}
+
+func failures(attempts []attempt.Attempt, variant, reason string) int {
+	return count(attempts, func(a v1alpha1.Attempt) bool { return a.Variant == variant && a.Reason == reason })
+}
+
+func count(attempts []attempt.Attempt, is func(v1alpha1.Attempt) bool) int {
+	n := 0
+	for _, a := range attempts {
+		if is(a.Attempt) {
+			n++
+		}
+	}
+	return n
+}
+
+func backoff(made int) time.Duration {
+	d := backoffBase
+	for i := 1; i < made && d < backoffMax; i++ {
+		d *= 2
+	}
+	return min(d, backoffMax)
+}
+
+func denied(what []string) string {
+	return strings.Join(what, "; ") + ". Ask the platform admin, or create the PoseJob again without it"
+}

@@ -1,0 +1,87 @@
+// Package policy holds what the platform admin allows PoseJobs to ask for, and
+// checks a job against it. Everything that reaches beyond the job's namespace
+// is denied until it is allowed.
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pose-dev/pose-operator/api/v1alpha1"
+)
+
+// Namespace in an output prefix stands for the job's namespace.
+const Namespace = "{namespace}"
+
+// Policy is what PoseJobs may ask for. The zero value denies all of it.
+type Policy struct {
+	// ServiceAccountNames, PriorityClassNames and RuntimeClassNames that a
+	// podTemplate may name; "*" allows any.
+	ServiceAccountNames []string `json:"serviceAccountNames,omitempty"`
+	PriorityClassNames  []string `json:"priorityClassNames,omitempty"`
+	RuntimeClassNames   []string `json:"runtimeClassNames,omitempty"`
+	// TolerationKeys that a podTemplate may tolerate; "*" allows any.
+	TolerationKeys []string `json:"tolerationKeys,omitempty"`
+	// OutputPrefixes, one of which the path of spec.output.uri (the part behind
+	// the bucket) must begin with. Unset means "{namespace}/". A pvc:// claim
+	// lies in the namespace itself, so prefixes do not apply to it.
+	OutputPrefixes []string `json:"outputPrefixes,omitempty"`
+}
+
+// Denied says, for a person, what the policy has against the job; nil is
+// nothing.
+func (p Policy) Denied(job *v1alpha1.PoseJob) []string {
+	var why []string
+	if d := p.output(job); d != "" {
+		why = append(why, d)
+	}
+	t := job.Spec.PodTemplate
+	if t == nil {
+		return why
+	}
+	for _, c := range []struct {
+		field, value string
+		allowed      []string
+	}{
+		{"serviceAccountName", t.ServiceAccountName, p.ServiceAccountNames},
+		{"priorityClassName", t.PriorityClassName, p.PriorityClassNames},
+		{"runtimeClassName", t.RuntimeClassName, p.RuntimeClassNames},
+	} {
+		if c.value != "" && !allows(c.allowed, c.value) {
+			why = append(why, fmt.Sprintf("spec.podTemplate.%s %q is not allowed by the operator's policy", c.field, c.value))
+		}
+	}
+	for _, tol := range t.Tolerations {
+		if !allows(p.TolerationKeys, tol.Key) {
+			why = append(why, fmt.Sprintf("spec.podTemplate.tolerations: key %q is not allowed by the operator's policy", tol.Key))
+		}
+	}
+	return why
+}
+
+func (p Policy) output(job *v1alpha1.PoseJob) string {
+	uri := job.Spec.Output.URI
+	if strings.HasPrefix(uri, "pvc://") {
+		return ""
+	}
+	_, rest, _ := strings.Cut(uri, "://")
+	_, path, _ := strings.Cut(rest, "/")
+	prefixes := p.OutputPrefixes
+	if len(prefixes) == 0 {
+		prefixes = []string{Namespace + "/"}
+	}
+	var wanted []string
+	for _, prefix := range prefixes {
+		prefix = strings.ReplaceAll(prefix, Namespace, job.Namespace)
+		if strings.HasPrefix(path+"/", prefix) {
+			return ""
+		}
+		wanted = append(wanted, fmt.Sprintf("%q", prefix))
+	}
+	return fmt.Sprintf("spec.output.uri: the path %q must begin with %s, so that namespaces cannot overwrite each other's results", path, strings.Join(wanted, " or "))
+}
+
+func allows(allowed []string, value string) bool {
+	return slices.Contains(allowed, "*") || slices.Contains(allowed, value)
+}

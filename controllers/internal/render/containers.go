@@ -1,0 +1,319 @@
+package render
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
+	"github.com/pose-dev/pose-operator/internal/report"
+)
+
+// FetchTimeoutSeconds bounds the transfer of a video, PrepareTimeoutSeconds its
+// normalising.
+const (
+	FetchTimeoutSeconds   = 6 * 3600
+	PrepareTimeoutSeconds = 2 * 3600
+)
+
+// Memory and CPU of the runner's own containers. Prepare decodes and encodes
+// one frame at a time; x264 keeps some tens of 4K frames.
+var (
+	smallMemory   = resource.MustParse("128Mi")
+	deliverMemory = resource.MustParse("256Mi")
+	prepareMemory = resource.MustParse("2Gi")
+	smallCPU      = resource.MustParse("50m")
+	prepareCPU    = resource.MustParse("500m")
+	binSize       = resource.MustParse("256Mi")
+	runSize       = resource.MustParse("64Mi")
+	tmpSize       = resource.MustParse("4Gi")
+	ownLayer      = resource.MustParse("2Gi")
+)
+
+func (r *renderer) containers(spec *corev1.PodSpec) error {
+	spec.Volumes = r.volumes()
+	inits := []func() (corev1.Container, error){r.copy, r.fetch, r.prepare}
+	mains := []func() (corev1.Container, error){r.engineContainer, r.deliver}
+	for _, make := range inits {
+		c, err := make()
+		if err != nil {
+			return err
+		}
+		spec.InitContainers = append(spec.InitContainers, c)
+	}
+	for _, make := range mains {
+		c, err := make()
+		if err != nil {
+			return err
+		}
+		spec.Containers = append(spec.Containers, c)
+	}
+	return nil
+}
+
+// config of one role with the parts that all roles share.
+func (r *renderer) config(role report.Role) report.Config {
+	return report.Config{
+		Version: report.Version,
+		Role:    role,
+		Job: report.JobRef{
+			Namespace: r.job.Namespace, Name: r.job.Name, UID: string(r.job.UID), Attempt: r.attempt.Number,
+		},
+	}
+}
+
+// runner is a container of ours.
+func (r *renderer) runner(name, image string, c report.Config, memory, cpu resource.Quantity) (corev1.Container, error) {
+	env, err := configEnv(c)
+	if err != nil {
+		return corev1.Container{}, err
+	}
+	return corev1.Container{
+		Name:                     name,
+		Image:                    image,
+		ImagePullPolicy:          r.settings.ImagePullPolicy,
+		Args:                     []string{"run"},
+		Env:                      []corev1.EnvVar{env},
+		TerminationMessagePolicy: corev1.TerminationMessageReadFile,
+		SecurityContext:          secure(RunnerUser, true),
+		Resources: corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{corev1.ResourceCPU: cpu, corev1.ResourceMemory: memory},
+			Limits:   corev1.ResourceList{corev1.ResourceMemory: memory},
+		},
+	}, nil
+}
+
+func secure(user int64, readOnlyRoot bool) *corev1.SecurityContext {
+	return &corev1.SecurityContext{
+		RunAsUser:                new(user),
+		RunAsGroup:               new(int64(FSGroup)),
+		RunAsNonRoot:             new(user != 0),
+		ReadOnlyRootFilesystem:   new(readOnlyRoot),
+		AllowPrivilegeEscalation: new(false),
+		Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+	}
+}
+
+func (r *renderer) copy() (corev1.Container, error) {
+	c, err := r.runner(attempt.ContainerCopy, r.settings.RunnerImage, r.config(report.RoleCopy), smallMemory, smallCPU)
+	c.VolumeMounts = []corev1.VolumeMount{{Name: volumeBin, MountPath: report.BinDir}}
+	return c, err
+}
+
+func (r *renderer) fetch() (corev1.Container, error) {
+	cfg := r.config(report.RoleFetch)
+	v := r.job.Spec.Video
+	cfg.Progress = r.settings.Progress
+	cfg.Fetch = &report.FetchConfig{
+		URI: v.URI, SHA256: v.SHA256,
+		MaxBytes:       min(r.settings.MaxVideoBytes, r.job.Spec.ScratchSize.Value()),
+		Store:          r.settings.Store,
+		TimeoutSeconds: FetchTimeoutSeconds,
+	}
+	if claim(v.URI) != "" {
+		cfg.Fetch.PVCMount = pvcInputMount
+	}
+	c, err := r.runner(attempt.ContainerFetch, r.settings.RunnerImage, cfg, smallMemory, smallCPU)
+	c.VolumeMounts = []corev1.VolumeMount{{Name: volumeInput, MountPath: report.InputDir}}
+	c.VolumeMounts = append(c.VolumeMounts, r.progressMount()...)
+	if v.CredentialsSecretRef != nil {
+		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: volumeInputCredentials, MountPath: report.CredentialsDir, ReadOnly: true})
+	}
+	if claim(v.URI) != "" {
+		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: volumeInputClaim, MountPath: pvcInputMount, ReadOnly: true})
+	}
+	return c, err
+}
+
+func (r *renderer) prepare() (corev1.Container, error) {
+	cfg := r.config(report.RolePrepare)
+	cfg.Prepare = &report.PrepareConfig{
+		MaxPixels: r.settings.MaxPixels, MaxFrames: r.settings.MaxFrames,
+		TimeoutSeconds: PrepareTimeoutSeconds,
+	}
+	if f := r.job.Spec.Video.Frames; f != nil {
+		cfg.Prepare.StartFrame, cfg.Prepare.EndFrame = f.Start, f.End
+	}
+	c, err := r.runner(attempt.ContainerPrepare, r.settings.MediaImage, cfg, prepareMemory, prepareCPU)
+	c.Command = []string{report.RunnerBinary}
+	c.VolumeMounts = []corev1.VolumeMount{
+		{Name: volumeBin, MountPath: report.BinDir, ReadOnly: true},
+		{Name: volumeInput, MountPath: report.InputDir},
+		{Name: volumeTmp, MountPath: "/tmp", SubPath: "prepare"},
+	}
+	return c, err
+}
+
+func (r *renderer) deliver() (corev1.Container, error) {
+	cfg := r.config(report.RoleDeliver)
+	out := r.job.Spec.Output
+	cfg.Progress = r.settings.Progress
+	cfg.Deliver = &report.DeliverConfig{
+		URI:            strings.TrimRight(out.URI, "/"),
+		AttemptID:      AttemptID(r.job, r.attempt.Number),
+		Store:          r.settings.Store,
+		Outputs:        r.outputs(),
+		MaxBytes:       r.job.Spec.ScratchSize.Value(),
+		TimeoutSeconds: r.job.Spec.DeliveryTimeoutSeconds,
+		Provenance: report.Provenance{
+			VideoURI: r.job.Spec.Video.URI, Engine: r.engine.Name, EngineGeneration: r.engine.Generation,
+			Variant: r.variant.Name, Device: string(r.variant.Device), Image: r.variant.Image,
+			OperatorVersion: r.settings.OperatorVersion,
+		},
+	}
+	if claim(out.URI) != "" {
+		cfg.Deliver.PVCMount = pvcOutputMount
+	}
+	c, err := r.runner(attempt.ContainerDeliver, r.settings.RunnerImage, cfg, deliverMemory, smallCPU)
+	c.VolumeMounts = []corev1.VolumeMount{
+		{Name: volumeInput, MountPath: report.InputDir, ReadOnly: true},
+		{Name: volumeOutput, MountPath: report.OutputDir, ReadOnly: true},
+		{Name: volumeRun, MountPath: report.RunDir, ReadOnly: true},
+	}
+	c.VolumeMounts = append(c.VolumeMounts, r.progressMount()...)
+	if out.CredentialsSecretRef != nil {
+		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: volumeOutputCredentials, MountPath: report.CredentialsDir, ReadOnly: true})
+	}
+	if claim(out.URI) != "" {
+		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: volumeOutputClaim, MountPath: pvcOutputMount})
+	}
+	return c, err
+}
+
+// outputs of the engine; an overlay that was not asked for is not required.
+func (r *renderer) outputs() []report.OutputFile {
+	var out []report.OutputFile
+	for _, o := range r.engine.Spec.Outputs {
+		out = append(out, report.OutputFile{Name: o.Name, Path: o.Path, Format: report.OutputFormat(o.Format), Required: o.Required})
+	}
+	return out
+}
+
+func (r *renderer) engineUser() int64 {
+	if s := r.variant.SecurityContext; s != nil && s.RunAsUser != nil {
+		return *s.RunAsUser
+	}
+	return EngineUser
+}
+
+func (r *renderer) engineContainer() (corev1.Container, error) {
+	cfg := r.config(report.RoleExec)
+	cfg.Exec = &report.ExecConfig{
+		Command:             r.command(),
+		ProgressPattern:     r.engine.Spec.ProgressPattern,
+		StallTimeoutSeconds: r.job.Spec.StallTimeoutSeconds,
+		AllowNetwork:        r.variant.AllowNetwork,
+	}
+	for _, s := range r.engine.Spec.Stages {
+		cfg.Exec.Stages = append(cfg.Exec.Stages, report.StagePattern{Name: s.Name, Pattern: s.Pattern})
+	}
+	env, err := configEnv(cfg)
+	if err != nil {
+		return corev1.Container{}, err
+	}
+	readOnly := true
+	if s := r.variant.SecurityContext; s != nil && s.ReadOnlyRootFilesystem != nil {
+		readOnly = *s.ReadOnlyRootFilesystem
+	}
+	c := corev1.Container{
+		Name:                     attempt.ContainerEngine,
+		Image:                    r.variant.Image,
+		ImagePullPolicy:          r.variant.ImagePullPolicy,
+		Command:                  []string{report.RunnerBinary, "run"},
+		WorkingDir:               r.variant.WorkingDir,
+		Env:                      append(r.engineEnv(), env),
+		Resources:                r.engineResources(),
+		TerminationMessagePolicy: corev1.TerminationMessageReadFile,
+		SecurityContext:          secure(r.engineUser(), readOnly),
+		VolumeMounts: []corev1.VolumeMount{
+			{Name: volumeBin, MountPath: report.BinDir, ReadOnly: true},
+			{Name: volumeInput, MountPath: report.InputDir, ReadOnly: true},
+			{Name: volumeOutput, MountPath: report.OutputDir},
+			{Name: volumeRun, MountPath: report.RunDir},
+			{Name: volumeTmp, MountPath: "/tmp", SubPath: "engine"},
+		},
+	}
+	for _, m := range r.variant.Models {
+		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: modelVolume(m), MountPath: m.MountPath, ReadOnly: true})
+	}
+	return c, nil
+}
+
+// command with its placeholders resolved to fixed paths and enumerated words:
+// nothing of the user's goes in.
+func (r *renderer) command() []string {
+	replace := strings.NewReplacer(
+		"$(VIDEO)", report.VideoFile,
+		"$(OUTPUT_DIR)", report.OutputDir,
+		"$(OVERLAY)", strings.ToLower(string(r.job.Spec.Output.Overlay)),
+		"$(DEVICE)", strings.ToLower(string(r.variant.Device)),
+	)
+	argv := make([]string, len(r.variant.Command))
+	for i, arg := range r.variant.Command {
+		argv[i] = replace.Replace(arg)
+	}
+	return argv
+}
+
+func (r *renderer) engineEnv() []corev1.EnvVar {
+	env := []corev1.EnvVar{
+		{Name: "PYTHONFAULTHANDLER", Value: "1"},
+		{Name: "PYTHONUNBUFFERED", Value: "1"},
+	}
+	if r.variant.Device == v1alpha1.CPU {
+		// The NVIDIA container runtime hands GPUs to every image that asks in
+		// its own environment; "void" makes it leave this container alone.
+		env = append(env, corev1.EnvVar{Name: "NVIDIA_VISIBLE_DEVICES", Value: "void"})
+	}
+	for _, e := range r.variant.Env {
+		env = append(env, corev1.EnvVar{Name: e.Name, Value: strings.ReplaceAll(e.Value, "$", "$$")})
+	}
+	return env
+}
+
+func (r *renderer) engineResources() corev1.ResourceRequirements {
+	var want v1alpha1.Resources
+	if r.variant.Resources != nil {
+		want = *r.variant.Resources.DeepCopy()
+	}
+	if own := r.ownResources(); own != nil {
+		want = *own.DeepCopy()
+	}
+	out := corev1.ResourceRequirements{Requests: want.Requests, Limits: want.Limits}
+	if out.Requests == nil {
+		out.Requests = corev1.ResourceList{}
+	}
+	if out.Limits == nil {
+		out.Limits = corev1.ResourceList{}
+	}
+	if m := r.attempt.MemoryBytes; m > 0 {
+		out.Limits[corev1.ResourceMemory] = *resource.NewQuantity(m, resource.BinarySI)
+	}
+	if m, ok := out.Limits[corev1.ResourceMemory]; ok {
+		out.Requests[corev1.ResourceMemory] = m
+	}
+	// The pod's emptyDirs count against the sum of its containers' limits.
+	disk := r.job.Spec.ScratchSize.DeepCopy()
+	disk.Add(r.job.Spec.ScratchSize)
+	disk.Add(ownLayer)
+	disk.Add(tmpSize)
+	out.Limits[corev1.ResourceEphemeralStorage] = disk
+	if _, ok := out.Requests[corev1.ResourceEphemeralStorage]; !ok {
+		out.Requests[corev1.ResourceEphemeralStorage] = ownLayer
+	}
+	return out
+}
+
+// ownResources are the job's for this device, or nil.
+func (r *renderer) ownResources() *v1alpha1.Resources {
+	t := r.template().Resources
+	if t == nil {
+		return nil
+	}
+	if r.variant.Device == v1alpha1.GPU {
+		return t.GPU
+	}
+	return t.CPU
+}

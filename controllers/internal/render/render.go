@@ -1,0 +1,208 @@
+// Package render makes the pod of an attempt. It is a pure function: the same
+// job, engine, attempt and settings give the same pod.
+//
+// # What holds for every pod
+//
+//   - The engine's container has no credentials, no service account token, no
+//     added capabilities, and no network sockets unless its variant allows them.
+//   - Credentials are mounted as files into exactly the container that needs
+//     them: the video's into fetch, the output's into deliver.
+//   - User input becomes a value in a JSON document, never a path, an option or
+//     a part of a shell command.
+//   - Memory is requested as much as it is limited, so that a pod is not evicted
+//     for memory that it was promised.
+package render
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
+	"github.com/pose-dev/pose-operator/internal/report"
+)
+
+// Users of the containers. They differ, so that an engine cannot touch deliver's
+// files; the shared group FSGroup lets them read each other's.
+const (
+	RunnerUser = 65532
+	EngineUser = 65533
+	FSGroup    = 65532
+)
+
+// GracePeriodSeconds is how long a pod may take to end: the engine is stopped
+// and deliver says what it has.
+const GracePeriodSeconds = 30
+
+// Settings are the platform admin's and the operator's own.
+type Settings struct {
+	RunnerImage     string // pose-runner
+	MediaImage      string // ffmpeg, for prepare
+	ImagePullPolicy corev1.PullPolicy
+	PullSecrets     []string
+	Store           report.StoreConfig
+	Progress        *report.ProgressConfig
+	OperatorVersion string
+	// MaxVideoBytes, MaxPixels (of one frame) and MaxFrames bound the input.
+	MaxVideoBytes, MaxPixels, MaxFrames int64
+}
+
+// PodName is `<job, cut at 46>-<5 of its uid>-<attempt>`: a job that is created
+// again under its old name cannot collide with pods of its former life.
+func PodName(job *v1alpha1.PoseJob, number int32) string {
+	name := job.Name
+	if len(name) > 46 {
+		name = strings.TrimRight(name[:46], "-.")
+	}
+	return fmt.Sprintf("%s-%s-%d", name, shortUID(job), number)
+}
+
+func shortUID(job *v1alpha1.PoseJob) string {
+	uid := strings.ReplaceAll(string(job.UID), "-", "")
+	return uid[:min(5, len(uid))]
+}
+
+// AttemptID names the attempt's folder below the output URI. It holds the job's
+// uid, so that no two jobs that share an output URI share a folder.
+func AttemptID(job *v1alpha1.PoseJob, number int32) string {
+	return fmt.Sprintf("%s-%d", shortUID(job), number)
+}
+
+// Pod of one attempt. The variant must be one of the engine's.
+func Pod(job *v1alpha1.PoseJob, engine *v1alpha1.PoseEngine, variant *v1alpha1.Variant, a *v1alpha1.Attempt, s Settings) (*corev1.Pod, error) {
+	r := renderer{job: job, engine: engine, variant: variant, attempt: a, settings: s}
+	pod := &corev1.Pod{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: r.meta(),
+		Spec:       r.spec(),
+	}
+	if err := r.containers(&pod.Spec); err != nil {
+		return nil, fmt.Errorf("render pod %s: %w", pod.Name, err)
+	}
+	return pod, nil
+}
+
+type renderer struct {
+	job      *v1alpha1.PoseJob
+	engine   *v1alpha1.PoseEngine
+	variant  *v1alpha1.Variant
+	attempt  *v1alpha1.Attempt
+	settings Settings
+}
+
+// template is the job's own, never nil.
+func (r *renderer) template() v1alpha1.PodTemplate {
+	if t := r.job.Spec.PodTemplate; t != nil {
+		return *t
+	}
+	return v1alpha1.PodTemplate{}
+}
+
+func (r *renderer) meta() metav1.ObjectMeta {
+	t := r.template()
+	labels := map[string]string{}
+	maps.Copy(labels, t.Labels)
+	maps.Copy(labels, map[string]string{
+		"app.kubernetes.io/name":       "pose-job",
+		"app.kubernetes.io/managed-by": "pose-operator",
+		v1alpha1.LabelJob:              label(r.job.Name),
+		v1alpha1.LabelJobUID:           string(r.job.UID),
+		v1alpha1.LabelAttempt:          strconv.Itoa(int(r.attempt.Number)),
+		v1alpha1.LabelVariant:          r.variant.Name,
+		v1alpha1.LabelDevice:           string(r.variant.Device),
+	})
+	annotations := map[string]string{}
+	maps.Copy(annotations, t.Annotations)
+	annotations["kubectl.kubernetes.io/default-container"] = attempt.ContainerEngine
+	return metav1.ObjectMeta{
+		Name:        PodName(r.job, r.attempt.Number),
+		Namespace:   r.job.Namespace,
+		Labels:      labels,
+		Annotations: annotations,
+		Finalizers:  []string{v1alpha1.FinalizerOutcome},
+		OwnerReferences: []metav1.OwnerReference{
+			*metav1.NewControllerRef(r.job, v1alpha1.GroupVersion.WithKind("PoseJob")),
+		},
+	}
+}
+
+// label cuts a name to a label's length.
+func label(name string) string {
+	if len(name) <= 63 {
+		return name
+	}
+	return strings.TrimRight(name[:63], "-.")
+}
+
+func (r *renderer) spec() corev1.PodSpec {
+	t := r.template()
+	selector := map[string]string{}
+	maps.Copy(selector, t.NodeSelector)
+	maps.Copy(selector, r.variant.NodeSelector)
+	spec := corev1.PodSpec{
+		RestartPolicy:                 corev1.RestartPolicyNever,
+		AutomountServiceAccountToken:  new(false),
+		EnableServiceLinks:            new(false),
+		TerminationGracePeriodSeconds: new(int64(GracePeriodSeconds)),
+		ServiceAccountName:            t.ServiceAccountName,
+		PriorityClassName:             t.PriorityClassName,
+		NodeSelector:                  selector,
+		Tolerations:                   append(append([]corev1.Toleration{}, r.variant.Tolerations...), t.Tolerations...),
+		Affinity:                      avoidNodes(r.attempt.AvoidNodes),
+		SecurityContext: &corev1.PodSecurityContext{
+			RunAsNonRoot:        new(r.engineUser() != 0),
+			FSGroup:             new(int64(FSGroup)),
+			FSGroupChangePolicy: new(corev1.FSGroupChangeOnRootMismatch),
+			SeccompProfile:      &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		},
+	}
+	if rc := first(r.variant.RuntimeClassName, t.RuntimeClassName); rc != "" {
+		spec.RuntimeClassName = &rc
+	}
+	for _, name := range r.settings.PullSecrets {
+		spec.ImagePullSecrets = append(spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
+	}
+	for _, ref := range t.ImagePullSecrets {
+		spec.ImagePullSecrets = append(spec.ImagePullSecrets, corev1.LocalObjectReference{Name: ref.Name})
+	}
+	return spec
+}
+
+// avoidNodes is a wish, not a demand: a cluster with one node still retries.
+func avoidNodes(nodes []string) *corev1.Affinity {
+	if len(nodes) == 0 {
+		return nil
+	}
+	return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
+		PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{
+			Weight: 100,
+			Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{{
+				Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpNotIn, Values: nodes,
+			}}},
+		}},
+	}}
+}
+
+func first(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// configEnv is the container's Config as its environment variable. The kubelet
+// expands $(NAME) in values; doubling every dollar sign keeps patterns as they
+// are.
+func configEnv(c report.Config) (corev1.EnvVar, error) {
+	raw, err := json.Marshal(c)
+	if err != nil {
+		return corev1.EnvVar{}, fmt.Errorf("encode the runner's config: %w", err)
+	}
+	return corev1.EnvVar{Name: report.ConfigEnv, Value: strings.ReplaceAll(string(raw), "$", "$$")}, nil
+}

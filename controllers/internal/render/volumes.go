@@ -1,0 +1,114 @@
+package render
+
+import (
+	"path"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/internal/report"
+)
+
+const (
+	volumeBin               = "bin"
+	volumeInput             = "input"
+	volumeOutput            = "output"
+	volumeRun               = "run"
+	volumeTmp               = "tmp"
+	volumeProgress          = "progress-token"
+	volumeInputCredentials  = "input-credentials"  //nolint:gosec // a volume's name
+	volumeOutputCredentials = "output-credentials" //nolint:gosec // a volume's name
+	volumeInputClaim        = "input-claim"
+	volumeOutputClaim       = "output-claim"
+
+	pvcInputMount  = "/pose/claims/in"
+	pvcOutputMount = "/pose/claims/out"
+
+	// progressTokenSeconds is the life of the projected token; the kubelet
+	// renews it.
+	progressTokenSeconds = 3600
+)
+
+func (r *renderer) volumes() []corev1.Volume {
+	scratch := r.job.Spec.ScratchSize
+	v := []corev1.Volume{
+		emptyDir(volumeBin, binSize),
+		emptyDir(volumeInput, twice(scratch)), // the source and what prepare makes of it
+		emptyDir(volumeOutput, scratch),
+		emptyDir(volumeRun, runSize),
+		emptyDir(volumeTmp, tmpSize),
+	}
+	if r.settings.Progress != nil {
+		v = append(v, corev1.Volume{Name: volumeProgress, VolumeSource: corev1.VolumeSource{
+			Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{{
+				ServiceAccountToken: &corev1.ServiceAccountTokenProjection{
+					Audience: report.ProgressAudience, ExpirationSeconds: new(int64(progressTokenSeconds)), Path: path.Base(report.ProgressTokenFile),
+				},
+			}}},
+		}})
+	}
+	v = append(v, secret(volumeInputCredentials, r.job.Spec.Video.CredentialsSecretRef)...)
+	v = append(v, secret(volumeOutputCredentials, r.job.Spec.Output.CredentialsSecretRef)...)
+	v = append(v, claimVolume(volumeInputClaim, r.job.Spec.Video.URI, true)...)
+	v = append(v, claimVolume(volumeOutputClaim, r.job.Spec.Output.URI, false)...)
+	for _, m := range r.variant.Models {
+		v = append(v, corev1.Volume{Name: modelVolume(m), VolumeSource: modelSource(m)})
+	}
+	return v
+}
+
+func (r *renderer) progressMount() []corev1.VolumeMount {
+	if r.settings.Progress == nil {
+		return nil
+	}
+	return []corev1.VolumeMount{{Name: volumeProgress, MountPath: path.Dir(report.ProgressTokenFile), ReadOnly: true}}
+}
+
+func twice(q resource.Quantity) resource.Quantity {
+	d := q.DeepCopy()
+	d.Add(q)
+	return d
+}
+
+func emptyDir(name string, limit resource.Quantity) corev1.Volume {
+	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: &limit}}}
+}
+
+func secret(name string, ref *v1alpha1.SecretReference) []corev1.Volume {
+	if ref == nil {
+		return nil
+	}
+	return []corev1.Volume{{Name: name, VolumeSource: corev1.VolumeSource{
+		Secret: &corev1.SecretVolumeSource{SecretName: ref.Name, DefaultMode: new(int32(0o440))},
+	}}}
+}
+
+// claim that a pvc:// URI names, or "".
+func claim(uri string) string {
+	rest, ok := strings.CutPrefix(uri, "pvc://")
+	if !ok {
+		return ""
+	}
+	name, _, _ := strings.Cut(rest, "/")
+	return name
+}
+
+func claimVolume(name, uri string, readOnly bool) []corev1.Volume {
+	if claim(uri) == "" {
+		return nil
+	}
+	return []corev1.Volume{{Name: name, VolumeSource: corev1.VolumeSource{
+		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim(uri), ReadOnly: readOnly},
+	}}}
+}
+
+func modelVolume(m v1alpha1.ModelVolume) string { return "model-" + m.Name }
+
+func modelSource(m v1alpha1.ModelVolume) corev1.VolumeSource {
+	if m.Image != "" {
+		return corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: m.Image}}
+	}
+	return corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: m.PersistentVolumeClaim, ReadOnly: true}}
+}

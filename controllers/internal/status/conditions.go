@@ -1,0 +1,176 @@
+package status
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
+	"github.com/pose-dev/pose-operator/controllers/internal/failure"
+	"github.com/pose-dev/pose-operator/controllers/internal/plan"
+)
+
+func equal(a, b v1alpha1.PoseJobStatus) bool { return equality.Semantic.DeepEqual(a, b) }
+
+// Equal says whether two statuses are the same.
+func Equal(a, b v1alpha1.PoseJobStatus) bool { return equal(a, b) }
+
+// setter writes conditions with the job's generation and one clock.
+type setter struct {
+	s          *v1alpha1.PoseJobStatus
+	generation int64
+	now        metav1.Time
+}
+
+func (c setter) set(kind string, status metav1.ConditionStatus, reason, message string) {
+	meta.SetStatusCondition(&c.s.Conditions, metav1.Condition{
+		Type: kind, Status: status, Reason: reason, Message: failure.Clean(message, maxMessage),
+		ObservedGeneration: c.generation, LastTransitionTime: c.now,
+	})
+}
+
+func (c setter) remove(kinds ...string) {
+	for _, k := range kinds {
+		meta.RemoveStatusCondition(&c.s.Conditions, k)
+	}
+}
+
+func conditions(s *v1alpha1.PoseJobStatus, in Input, now metav1.Time) {
+	c := setter{s: s, generation: in.Job.Generation, now: now}
+	engineResolved(c, in)
+	suspended(c, in)
+	switch in.Decision.Kind {
+	case plan.KindSucceed:
+		complete(c, in)
+	case plan.KindFail:
+		failed(c, in)
+	default:
+		working(c, in)
+	}
+}
+
+func engineResolved(c setter, in Input) {
+	switch {
+	case finished(in.Decision) && in.EngineReason == "" && !in.EngineReady:
+	case in.EngineReady:
+		c.set(v1alpha1.ConditionEngineResolved, metav1.ConditionTrue, v1alpha1.ReasonEngineResolved, "PoseEngine "+in.EngineName+" is ready")
+	case in.EngineReason != "":
+		c.set(v1alpha1.ConditionEngineResolved, metav1.ConditionFalse, in.EngineReason, in.EngineMessage)
+	}
+}
+
+func suspended(c setter, in Input) {
+	was := meta.FindStatusCondition(c.s.Conditions, v1alpha1.ConditionSuspended)
+	switch {
+	case isSuspended(in):
+		c.set(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended, "spec.suspend is true; no pod runs")
+	case was != nil && !in.Job.Spec.Suspend:
+		c.set(v1alpha1.ConditionSuspended, metav1.ConditionFalse, v1alpha1.ReasonResumed, "spec.suspend is false")
+	}
+}
+
+// isSuspended: asked for, and no pod lives any more.
+func isSuspended(in Input) bool {
+	return in.Job.Spec.Suspend && !finished(in.Decision) && attempt.Live(in.Attempts) == nil
+}
+
+func complete(c setter, in Input) {
+	s := c.s
+	s.Phase = v1alpha1.PhaseSucceeded
+	if s.CompletionTime == nil {
+		s.CompletionTime = &c.now
+	}
+	c.remove(v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled, v1alpha1.ConditionFailed)
+	message := "results are verified"
+	if s.Output != nil {
+		message = fmt.Sprintf("%d frames and %d people, verified, at %s", s.Output.Frames, s.Output.People, s.Output.URI)
+	}
+	c.set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, message)
+	c.set(v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, message)
+	c.set(v1alpha1.ConditionFinished, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, message)
+	if s.Output != nil && s.Output.People == 0 {
+		c.set(v1alpha1.ConditionNoPeople, metav1.ConditionTrue, v1alpha1.ReasonNobodySeen,
+			fmt.Sprintf("all %d frames were looked at and nobody was seen. If there are people in the video, they may be too small or too short in view for this engine", s.Output.Frames))
+	}
+	if in.FirstVariant != "" && s.Variant != in.FirstVariant {
+		c.set(v1alpha1.ConditionDegraded, metav1.ConditionTrue, v1alpha1.ReasonFallback, degraded(s, in.FirstVariant))
+	}
+}
+
+func degraded(s *v1alpha1.PoseJobStatus, wanted string) string {
+	why := ""
+	for _, a := range s.Attempts {
+		if a.Variant == wanted && a.State == v1alpha1.AttemptFailed {
+			why = fmt.Sprintf(", because attempt %d with %s failed: %s", a.Number, wanted, a.Reason)
+		}
+	}
+	return fmt.Sprintf("the result comes from variant %s on %s instead of %s%s", s.Variant, s.Device, wanted, why)
+}
+
+func failed(c setter, in Input) {
+	s, d := c.s, in.Decision
+	s.Phase = v1alpha1.PhaseFailed
+	if s.CompletionTime == nil {
+		s.CompletionTime = &c.now
+	}
+	message := d.Message
+	if n := len(s.Attempts); n > 1 {
+		message = fmt.Sprintf("all %d attempts failed. The last: %s", n, d.Message)
+	}
+	c.remove(v1alpha1.ConditionReconciling, v1alpha1.ConditionComplete)
+	c.set(v1alpha1.ConditionReady, metav1.ConditionFalse, d.Reason, message)
+	c.set(v1alpha1.ConditionStalled, metav1.ConditionTrue, d.Reason, message)
+	c.set(v1alpha1.ConditionFailed, metav1.ConditionTrue, d.Reason, message)
+	c.set(v1alpha1.ConditionFinished, metav1.ConditionTrue, d.Reason, message)
+}
+
+func working(c setter, in Input) {
+	s, d := c.s, in.Decision
+	reason, message := v1alpha1.ReasonProgressing, d.Message
+	s.Phase = v1alpha1.PhasePending
+	switch {
+	case isSuspended(in):
+		s.Phase = v1alpha1.PhaseSuspended
+		reason, message = v1alpha1.ReasonSuspended, "spec.suspend is true; no pod runs"
+	case d.Kind == plan.KindLaunch:
+		message = launching(s, d.Next)
+	case d.Kind == plan.KindCreate:
+		n := s.Attempts[len(s.Attempts)-1]
+		message = fmt.Sprintf("attempt %d with variant %s (%s) is being started", n.Number, n.Variant, n.Device)
+	case d.Kind == plan.KindEndPod:
+		message = "ending the pod: " + d.Message
+	case d.Reason != "":
+		reason = d.Reason
+		if in.EngineReason != "" && d.Reason == in.EngineReason {
+			reason = v1alpha1.ReasonWaitingForEngine
+		}
+	}
+	if a := attempt.Live(in.Attempts); a != nil && a.Pod.Phase == "Running" || s.Stage != "" {
+		s.Phase = v1alpha1.PhaseRunning
+	}
+	c.remove(v1alpha1.ConditionStalled, v1alpha1.ConditionComplete, v1alpha1.ConditionFailed, v1alpha1.ConditionFinished)
+	c.set(v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)
+	if s.Phase == v1alpha1.PhaseSuspended {
+		// kstatus calls a suspended object current: nothing is going on.
+		c.remove(v1alpha1.ConditionReconciling)
+		return
+	}
+	c.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, reason, message)
+}
+
+// launching says why this attempt follows the last one.
+func launching(s *v1alpha1.PoseJobStatus, next v1alpha1.Attempt) string {
+	message := fmt.Sprintf("attempt %d with variant %s (%s) is being started", next.Number, next.Variant, next.Device)
+	if n := len(s.Attempts); n > 1 {
+		last := s.Attempts[n-2]
+		message += fmt.Sprintf(" after attempt %d with %s failed: %s", last.Number, last.Variant, last.Reason)
+	}
+	if next.NotBefore != nil {
+		message += fmt.Sprintf(" (not before %s)", next.NotBefore.UTC().Format(time.RFC3339))
+	}
+	return message
+}

@@ -1,0 +1,254 @@
+package posejob
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/controllers/internal/plan"
+	"github.com/pose-dev/pose-operator/controllers/internal/render"
+	"github.com/pose-dev/pose-operator/controllers/internal/status"
+)
+
+// read the job and every pod whose controller has its name, whatever its uid.
+func (r *Reconciler) read(ctx context.Context, req ctrl.Request) (*v1alpha1.PoseJob, []corev1.Pod, error) {
+	var pods corev1.PodList
+	if err := r.Client.List(ctx, &pods, client.InNamespace(req.Namespace), client.MatchingFields{ownerIndex: req.Name}); err != nil {
+		return nil, nil, fmt.Errorf("list pods of PoseJob %s: %w", req, err)
+	}
+	var job v1alpha1.PoseJob
+	if err := r.Client.Get(ctx, req.NamespacedName, &job); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil, pods.Items, nil
+		}
+		return nil, nil, fmt.Errorf("get PoseJob %s: %w", req, err)
+	}
+	return &job, pods.Items, nil
+}
+
+// split the job's own pods from those of an earlier job of the same name.
+func split(job *v1alpha1.PoseJob, pods []corev1.Pod) (own, others []corev1.Pod) {
+	for _, p := range pods {
+		if job != nil && metav1.IsControlledBy(&p, job) {
+			own = append(own, p)
+		} else {
+			others = append(others, p)
+		}
+	}
+	return own, others
+}
+
+// release pods whose owner is gone or going: nobody records their outcome.
+func (r *Reconciler) release(ctx context.Context, pods []corev1.Pod) error {
+	for i := range pods {
+		if err := r.removeFinalizer(ctx, &pods[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Reconciler) removeFinalizer(ctx context.Context, pod *corev1.Pod) error {
+	if !slices.Contains(pod.Finalizers, v1alpha1.FinalizerOutcome) {
+		return nil
+	}
+	released := pod.DeepCopy()
+	controllerutil.RemoveFinalizer(released, v1alpha1.FinalizerOutcome)
+	// The lock keeps finalizers that others added meanwhile: a merge patch
+	// replaces the whole list.
+	err := r.Client.Patch(ctx, released, client.MergeFromWithOptions(pod, client.MergeFromWithOptimisticLock{}))
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("release pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	return nil
+}
+
+// act carries the decision out; the status says so already.
+func (r *Reconciler) act(ctx context.Context, o *observation, d plan.Decision, next v1alpha1.PoseJobStatus) error {
+	switch d.Kind {
+	case plan.KindLaunch:
+		if d.Next.NotBefore == nil || !o.now.Before(d.Next.NotBefore.Time) {
+			if err := r.create(ctx, o, &d.Next); err != nil {
+				return err
+			}
+		}
+	case plan.KindCreate:
+		if err := r.create(ctx, o, &next.Attempts[len(next.Attempts)-1]); err != nil {
+			return err
+		}
+	case plan.KindEndPod:
+		if err := r.endPod(ctx, o); err != nil {
+			return err
+		}
+	}
+	return r.releaseRecorded(ctx, o.pods, next.Attempts)
+}
+
+func (r *Reconciler) create(ctx context.Context, o *observation, a *v1alpha1.Attempt) error {
+	e := o.engine.Engine
+	i := slices.IndexFunc(e.Spec.Variants, func(v v1alpha1.Variant) bool { return v.Name == a.Variant })
+	if i < 0 {
+		return r.abandon(ctx, o, a, fmt.Sprintf("variant %s was removed from PoseEngine %s before its pod was made", a.Variant, e.Name))
+	}
+	pod, err := render.Pod(o.job, e, &e.Spec.Variants[i], a, r.Settings)
+	if err != nil {
+		return fmt.Errorf("attempt %d of PoseJob %s: %w", a.Number, client.ObjectKeyFromObject(o.job), err)
+	}
+	err = r.Client.Create(ctx, pod)
+	switch {
+	case err == nil:
+		log.FromContext(ctx).Info("Pod created", "pod", pod.Name, "attempt", a.Number, "variant", a.Variant, "device", a.Device)
+		return nil
+	case apierrors.IsAlreadyExists(err):
+		return r.adopt(ctx, o.job, pod)
+	case apierrors.IsInvalid(err):
+		return r.abandon(ctx, o, a, "the API server refuses the pod: "+err.Error())
+	}
+	r.warn(o.job, "PodCreateFailed", "Create", err.Error())
+	return fmt.Errorf("create pod %s/%s: %w", pod.Namespace, pod.Name, err)
+}
+
+// abandon an attempt whose pod can never be made.
+func (r *Reconciler) abandon(ctx context.Context, o *observation, a *v1alpha1.Attempt, why string) error {
+	updated := &v1alpha1.PoseJob{}
+	if err := r.Reader.Get(ctx, client.ObjectKeyFromObject(o.job), updated); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	before := updated.DeepCopy()
+	for i := range updated.Status.Attempts {
+		if t := &updated.Status.Attempts[i]; t.Number == a.Number && t.State == v1alpha1.AttemptIntended {
+			now := metav1.NewTime(o.now)
+			t.State, t.FinishTime = v1alpha1.AttemptFailed, &now
+			t.Reason, t.Action = v1alpha1.ReasonPodNotStartable, plan.ActionFor(v1alpha1.ReasonPodNotStartable)
+			t.Message = status.Message(why)
+		}
+	}
+	if err := r.Client.Status().Patch(ctx, updated, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return fmt.Errorf("record that attempt %d cannot start: %w", a.Number, err)
+	}
+	return nil
+}
+
+// adopt a pod that exists already: it must be this very job's.
+func (r *Reconciler) adopt(ctx context.Context, job *v1alpha1.PoseJob, want *corev1.Pod) error {
+	var have corev1.Pod
+	if err := r.Reader.Get(ctx, client.ObjectKeyFromObject(want), &have); err != nil {
+		return fmt.Errorf("read pod %s/%s that exists already: %w", want.Namespace, want.Name, err)
+	}
+	if !metav1.IsControlledBy(&have, job) {
+		return fmt.Errorf("pod %s/%s exists and does not belong to PoseJob %s (uid %s): delete it, or give the PoseJob another name", have.Namespace, have.Name, job.Name, job.UID)
+	}
+	return nil
+}
+
+// endPod deletes the live pod, by uid, and never by force.
+func (r *Reconciler) endPod(ctx context.Context, o *observation) error {
+	for _, a := range o.attempts {
+		if !a.Live() || a.Pod.Deleting {
+			continue
+		}
+		if err := r.deletePod(ctx, o.job.Namespace, a.Pod.Name, a.Pod.UID); err != nil {
+			return err
+		}
+		log.FromContext(ctx).Info("Pod ended", "pod", a.Pod.Name, "attempt", a.Number)
+	}
+	return nil
+}
+
+func (r *Reconciler) deletePod(ctx context.Context, namespace, name, uid string) error {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	id := types.UID(uid)
+	if err := r.Client.Delete(ctx, pod, client.Preconditions{UID: &id}); client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
+		return fmt.Errorf("delete pod %s/%s: %w", namespace, name, err)
+	}
+	return nil
+}
+
+// releaseRecorded lets pods go whose outcome is written.
+func (r *Reconciler) releaseRecorded(ctx context.Context, pods []corev1.Pod, records []v1alpha1.Attempt) error {
+	for i := range pods {
+		if recorded(&pods[i], records) == nil {
+			continue
+		}
+		if err := r.removeFinalizer(ctx, &pods[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recorded gives the attempt of a terminal pod whose outcome stands, or nil.
+func recorded(pod *corev1.Pod, records []v1alpha1.Attempt) *v1alpha1.Attempt {
+	if pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
+		return nil
+	}
+	i := slices.IndexFunc(records, func(a v1alpha1.Attempt) bool {
+		return a.PodUID == string(pod.UID) && a.FinishTime != nil
+	})
+	if i < 0 {
+		return nil
+	}
+	return &records[i]
+}
+
+// afterEnd looks after what is left of a finished job: its pods and itself.
+func (r *Reconciler) afterEnd(ctx context.Context, job *v1alpha1.PoseJob, pods []corev1.Pod) (ctrl.Result, error) {
+	now := r.Clock.Now()
+	if err := r.releaseRecorded(ctx, pods, job.Status.Attempts); err != nil {
+		return ctrl.Result{}, err
+	}
+	var again time.Duration
+	later := func(at time.Time) bool {
+		left := at.Sub(now)
+		if left > 0 && (again == 0 || left < again) {
+			again = left
+		}
+		return left > 0
+	}
+	for i := range pods {
+		a := recorded(&pods[i], job.Status.Attempts)
+		if a == nil || pods[i].DeletionTimestamp != nil {
+			continue
+		}
+		if later(a.FinishTime.Add(time.Duration(job.Spec.PodTTLSecondsAfterFinished) * time.Second)) {
+			continue
+		}
+		if err := r.deletePod(ctx, job.Namespace, pods[i].Name, string(pods[i].UID)); err != nil {
+			return ctrl.Result{}, err
+		}
+	}
+	if job.Spec.TTLSecondsAfterFinished != nil && job.Status.CompletionTime != nil &&
+		!later(job.Status.CompletionTime.Add(time.Duration(*job.Spec.TTLSecondsAfterFinished)*time.Second)) {
+		return ctrl.Result{}, r.expire(ctx, job)
+	}
+	return ctrl.Result{RequeueAfter: again}, nil
+}
+
+// expire deletes a finished job after a last look past the cache: its TTL may
+// just have been raised.
+func (r *Reconciler) expire(ctx context.Context, job *v1alpha1.PoseJob) error {
+	var fresh v1alpha1.PoseJob
+	if err := r.Reader.Get(ctx, client.ObjectKeyFromObject(job), &fresh); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	if fresh.UID != job.UID || fresh.ResourceVersion != job.ResourceVersion {
+		return nil // the newer version comes by the watch
+	}
+	err := r.Client.Delete(ctx, &fresh, client.Preconditions{UID: &fresh.UID, ResourceVersion: &fresh.ResourceVersion},
+		client.PropagationPolicy(metav1.DeletePropagationBackground))
+	if client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
+		return fmt.Errorf("delete PoseJob %s after its TTL: %w", client.ObjectKeyFromObject(job), err)
+	}
+	return nil
+}

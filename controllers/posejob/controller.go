@@ -1,0 +1,224 @@
+// Package posejob carries out what the pure packages decide about PoseJobs. It
+// holds effects only: reading the cluster, one status patch, creating, deleting
+// and releasing pods, events and metrics.
+//
+// One reconcile: observe, judge what ended, plan, compute the status, patch it
+// (verdict of the last attempt and intent of the next one together, under the
+// resourceVersion that was read), and only then act. A conflict ends the
+// reconcile before any effect.
+package posejob
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
+	"github.com/pose-dev/pose-operator/controllers/internal/engine"
+	"github.com/pose-dev/pose-operator/controllers/internal/failure"
+	"github.com/pose-dev/pose-operator/controllers/internal/plan"
+	"github.com/pose-dev/pose-operator/controllers/internal/policy"
+	"github.com/pose-dev/pose-operator/controllers/internal/render"
+	"github.com/pose-dev/pose-operator/controllers/internal/status"
+)
+
+// ProgressSource gives the last progress that a pod reported.
+type ProgressSource interface {
+	Latest(podUID string) (status.Progress, bool)
+}
+
+// Reconciler acts on PoseJobs.
+type Reconciler struct {
+	Client client.Client
+	// Reader reads the API server itself, past the cache.
+	Reader   client.Reader
+	Recorder events.EventRecorder
+	Clock    clock.PassiveClock
+	Policy   policy.Policy
+	Settings render.Settings
+	Progress ProgressSource
+
+	pace pacer
+}
+
+// observation is one consistent look at a job.
+type observation struct {
+	job      *v1alpha1.PoseJob
+	pods     []corev1.Pod
+	attempts []attempt.Attempt
+	// fresh are the numbers of attempts whose verdict was reached just now.
+	fresh  []int32
+	engine engine.Resolution
+	now    time.Time
+}
+
+// Reconcile one PoseJob.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	job, pods, err := r.read(ctx, req)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	own, others := split(job, pods)
+	if err := r.release(ctx, others); err != nil {
+		return ctrl.Result{}, err
+	}
+	switch {
+	case job == nil:
+		r.pace.forget(req.NamespacedName)
+		return ctrl.Result{}, nil
+	case job.Spec.ManagedBy != "" && job.Spec.ManagedBy != v1alpha1.ManagedByOperator:
+		return ctrl.Result{}, nil
+	case job.DeletionTimestamp != nil:
+		return ctrl.Result{}, r.release(ctx, own)
+	case finished(job):
+		return r.afterEnd(ctx, job, own)
+	}
+	o, err := r.observe(ctx, job, own)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return r.step(ctx, o)
+}
+
+// finished is latched: what ended does not start again because an engine or a
+// policy changed since.
+func finished(job *v1alpha1.PoseJob) bool {
+	return meta.IsStatusConditionTrue(job.Status.Conditions, v1alpha1.ConditionFinished)
+}
+
+// step decides, writes and acts.
+func (r *Reconciler) step(ctx context.Context, o *observation) (ctrl.Result, error) {
+	decision := plan.Next(r.planInput(o))
+	next := status.Compute(r.statusInput(o, decision))
+	wait, err := r.write(ctx, o, next)
+	if err != nil || wait > 0 {
+		return ctrl.Result{RequeueAfter: wait}, err
+	}
+	if err := r.act(ctx, o, decision, next); err != nil {
+		return ctrl.Result{}, err
+	}
+	r.tell(o, decision, next)
+	return ctrl.Result{RequeueAfter: r.nextLook(o, decision)}, nil
+}
+
+// write the status if it differs. A positive duration says that the difference
+// is soft and may wait so long.
+func (r *Reconciler) write(ctx context.Context, o *observation, next v1alpha1.PoseJobStatus) (time.Duration, error) {
+	key := client.ObjectKeyFromObject(o.job)
+	if status.Equal(o.job.Status, next) {
+		return 0, nil
+	}
+	if status.SoftEqual(o.job.Status, next) {
+		if wait := r.pace.wait(key, o.now); wait > 0 {
+			return wait, nil
+		}
+	}
+	updated := o.job.DeepCopy()
+	updated.Status = next
+	patch := client.MergeFromWithOptions(o.job, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Status().Patch(ctx, updated, patch); err != nil {
+		return 0, fmt.Errorf("patch status of PoseJob %s: %w", key, err)
+	}
+	r.pace.wrote(key, o.now)
+	log.FromContext(ctx).V(1).Info("Status written", "phase", next.Phase, "attempts", next.AttemptCount, "stage", next.Stage)
+	return 0, nil
+}
+
+// observe judges what ended and resolves the engine.
+func (r *Reconciler) observe(ctx context.Context, job *v1alpha1.PoseJob, pods []corev1.Pod) (*observation, error) {
+	var engines v1alpha1.PoseEngineList
+	if err := r.Client.List(ctx, &engines); err != nil {
+		return nil, fmt.Errorf("list PoseEngines: %w", err)
+	}
+	o := &observation{job: job, pods: pods, now: r.Clock.Now(), engine: engine.Resolve(job, engines.Items)}
+	o.attempts = attempt.Join(job.Status.Attempts, pods)
+	for i := range o.attempts {
+		a := &o.attempts[i]
+		if v, ended := failure.Judge(*a, o.rules()); ended {
+			status.Record(a, v, o.now)
+			o.fresh = append(o.fresh, a.Number)
+		}
+	}
+	return o, nil
+}
+
+// rules of the engine's own; Check has compiled them already.
+func (o *observation) rules() []failure.Rule {
+	if o.engine.Engine == nil {
+		return nil
+	}
+	rules, err := failure.Compile(o.engine.Engine.Spec.FailureRules)
+	if err != nil {
+		return nil
+	}
+	return rules
+}
+
+func (r *Reconciler) planInput(o *observation) plan.Input {
+	in := plan.Input{
+		Spec: &o.job.Spec, Attempts: o.attempts, Engine: o.engine.Engine,
+		EngineReason: o.engine.Reason, EngineMessage: o.engine.Message,
+		Denied: r.Policy.Denied(o.job), Now: o.now,
+		Suspended: time.Duration(o.job.Status.SuspendedSeconds) * time.Second,
+	}
+	if o.job.Status.StartTime != nil {
+		in.Started = o.job.Status.StartTime.Time
+	}
+	if at := o.job.Status.SuspendedAt; at != nil {
+		in.Suspended += o.now.Sub(at.Time)
+	}
+	for _, a := range o.attempts {
+		in.Done = in.Done || a.State == v1alpha1.AttemptSucceeded
+	}
+	return in
+}
+
+func (r *Reconciler) statusInput(o *observation, d plan.Decision) status.Input {
+	in := status.Input{
+		Job: o.job, Attempts: o.attempts, Decision: d, Now: o.now,
+		EngineName: o.engine.Name, EngineReady: o.engine.Engine != nil,
+		EngineReason: o.engine.Reason, EngineMessage: o.engine.Message,
+	}
+	if o.engine.Engine != nil {
+		rungs, reason, err := plan.Rungs(&o.job.Spec, o.engine.Engine)
+		if err != nil {
+			in.EngineReady, in.EngineReason, in.EngineMessage = false, reason, err.Error()
+		} else {
+			in.FirstVariant = rungs[0].Name
+		}
+	}
+	if live := attempt.Live(o.attempts); live != nil && r.Progress != nil {
+		if p, ok := r.Progress.Latest(live.Pod.UID); ok {
+			in.Progress = &p
+		}
+	}
+	return in
+}
+
+// nextLook is when to reconcile without being told to.
+func (r *Reconciler) nextLook(o *observation, d plan.Decision) time.Duration {
+	at := d.Until
+	if d.Kind == plan.KindLaunch && d.Next.NotBefore != nil && (at.IsZero() || d.Next.NotBefore.Time.Before(at)) {
+		at = d.Next.NotBefore.Time
+	}
+	if at.IsZero() {
+		if finishedBy(d) {
+			return time.Second // to look after pods and the TTL
+		}
+		return 0
+	}
+	return max(at.Sub(o.now), time.Millisecond)
+}
+
+func finishedBy(d plan.Decision) bool {
+	return d.Kind == plan.KindSucceed || d.Kind == plan.KindFail
+}

@@ -1,0 +1,74 @@
+package posejob
+
+import (
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/controllers/internal/plan"
+)
+
+var (
+	attemptsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "pose_attempts_total",
+		Help: "Attempts that ended, by engine, variant, device and reason (Succeeded for those that did).",
+	}, []string{"engine", "variant", "device", "reason"})
+	jobsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "pose_jobs_finished_total",
+		Help: "PoseJobs that ended, by engine and reason (Succeeded for those that did).",
+	}, []string{"engine", "reason"})
+	jobSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "pose_job_duration_seconds",
+		Help:    "Time from taking a PoseJob up to its end.",
+		Buckets: prometheus.ExponentialBuckets(5, 2, 14),
+	}, []string{"engine", "outcome"})
+)
+
+func init() { metrics.Registry.MustRegister(attemptsTotal, jobsTotal, jobSeconds) }
+
+// tell events and metrics, after the status is persisted. There is no event for
+// what status says anyway: a success makes none.
+func (r *Reconciler) tell(o *observation, d plan.Decision, next v1alpha1.PoseJobStatus) {
+	for _, a := range next.Attempts {
+		if !slices.Contains(o.fresh, a.Number) {
+			continue
+		}
+		reason := a.Reason
+		if a.State == v1alpha1.AttemptSucceeded {
+			reason = v1alpha1.ReasonSucceeded
+		} else {
+			r.warn(o.job, a.Reason, string(a.Action), a.Message)
+		}
+		attemptsTotal.WithLabelValues(next.EngineName, a.Variant, string(a.Device), reason).Inc()
+	}
+	if !finishedBy(d) {
+		return
+	}
+	reason, outcome := v1alpha1.ReasonSucceeded, "Succeeded"
+	if d.Kind == plan.KindFail {
+		reason, outcome = d.Reason, "Failed"
+	}
+	jobsTotal.WithLabelValues(next.EngineName, reason).Inc()
+	if next.StartTime != nil {
+		jobSeconds.WithLabelValues(next.EngineName, outcome).Observe(o.now.Sub(next.StartTime.Time).Seconds())
+	}
+}
+
+// maxNote bounds an event's note; the API allows 1024 bytes.
+const maxNote = 900
+
+func (r *Reconciler) warn(job *v1alpha1.PoseJob, reason, action, note string) {
+	if r.Recorder == nil {
+		return
+	}
+	if len(note) > maxNote {
+		note = note[:maxNote]
+	}
+	if action == "" {
+		action = "Reconcile"
+	}
+	r.Recorder.Eventf(job, nil, corev1.EventTypeWarning, reason, action, "%s", note)
+}

@@ -1,0 +1,58 @@
+package harness
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Images of the clone, as `make images` names them.
+const (
+	ImageManager   = "localhost/pose-operator/manager:dev"
+	ImageRunner    = "localhost/pose-operator/pose-runner:dev"
+	ImageMedia     = "localhost/pose-operator/media:dev"
+	ImageMediapipe = "localhost/pose-operator/mediapipe:dev"
+	ImageStaged    = "localhost/pose-operator/staged-engine:dev"
+)
+
+func image(name string) map[string]any {
+	return map[string]any{"repository": "localhost/pose-operator/" + name, "tag": "dev"}
+}
+
+// Values of the chart for the clone's own images and the given store.
+func Values(s *Store) map[string]any {
+	return map[string]any{
+		"image":     map[string]any{"manager": image("manager"), "runner": image("pose-runner"), "media": image("media"), "pullPolicy": "IfNotPresent"},
+		"engines":   map[string]any{"mediapipe": map[string]any{"image": image("mediapipe")}},
+		"podLabels": map[string]any{"pose.dev/build": random(4)}, // the same tag holds another image: start anew
+		"replicas":  1,
+		"verbosity": 1,
+		"config": map[string]any{"store": map[string]any{
+			"s3Endpoint": s.Endpoint, "s3Region": "us-east-1", "s3PathStyle": true,
+			"httpAllowedHosts": []string{Host()},
+		}},
+	}
+}
+
+// InstallOperator installs or upgrades the chart with the real helm and waits
+// until it is ready.
+func (e *Env) InstallOperator(ctx context.Context, values map[string]any) error {
+	raw, err := yaml.Marshal(values)
+	if err != nil {
+		return fmt.Errorf("encode the chart's values: %w", err)
+	}
+	dir := filepath.Join(e.Root, ".demo")
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return fmt.Errorf("make %s: %w", dir, err)
+	}
+	file := filepath.Join(dir, "values.yaml")
+	if err := os.WriteFile(file, raw, 0o600); err != nil {
+		return fmt.Errorf("write the chart's values: %w", err)
+	}
+	_, err = e.Run(ctx, e.Tool("helm"), "upgrade", "--install", "pose-operator", "charts/pose-operator",
+		"--namespace", SystemNamespace, "--create-namespace", "--values", file, "--wait", "--timeout", "3m")
+	return err
+}

@@ -1,0 +1,70 @@
+# Pinned tools, each built once from its own Go module into $(TOOLS_BIN).
+# Include this file from the root Makefile; targets are file targets, so
+# "depend on $(TOOLS_BIN)/helm" is all that a rule needs to say.
+
+TOOLS_ROOT := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/../..)
+TOOLS_BIN ?= $(TOOLS_ROOT)/.tools/bin
+# envtest finds etcd, kube-apiserver and kubectl here.
+KUBE_ASSETS := $(TOOLS_BIN)/kube-assets
+export KUBEBUILDER_ASSETS ?= $(KUBE_ASSETS)
+
+CONTROLLER_GEN := $(TOOLS_BIN)/controller-gen
+GOLANGCI_LINT := $(TOOLS_BIN)/golangci-lint
+HELM := $(TOOLS_BIN)/helm
+VERSITYGW := $(TOOLS_BIN)/versitygw
+COREDNS := $(TOOLS_BIN)/coredns
+KUBE := $(TOOLS_BIN)/kube
+KUBECTL := $(KUBE_ASSETS)/kubectl
+CLUSTER := $(TOOLS_BIN)/cluster
+
+KUBE_VERSION := 1.37.2
+kube_components := etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl
+# kubelet and API server compare each other's version, which "go build" does
+# not know.
+kube_version_flags := $(foreach v,gitVersion=v$(KUBE_VERSION) \
+	gitMajor=$(word 1,$(subst ., ,$(KUBE_VERSION))) gitMinor=$(word 2,$(subst ., ,$(KUBE_VERSION))) \
+	gitTreeState=clean,-X k8s.io/component-base/version.$(v))
+
+# Static binaries: coredns and pause go into images made from scratch.
+tool_build = CGO_ENABLED=0 nice go build -C $(1) -trimpath -ldflags "-s -w $(3)" -o $@ $(2)
+
+# $(call tool,NAME,PACKAGE): NAME from hack/tools/NAME.
+define tool
+$(TOOLS_BIN)/$(1): $(TOOLS_ROOT)/hack/tools/$(1)/go.mod $(TOOLS_ROOT)/hack/tools/$(1)/go.sum
+	@echo "building $(1) (once)"
+	@$$(call tool_build,$(TOOLS_ROOT)/hack/tools/$(1),$(2),)
+endef
+
+$(eval $(call tool,controller-gen,sigs.k8s.io/controller-tools/cmd/controller-gen))
+$(eval $(call tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint))
+$(eval $(call tool,helm,helm.sh/helm/v4/cmd/helm))
+$(eval $(call tool,versitygw,github.com/versity/versitygw/cmd/versitygw))
+$(eval $(call tool,coredns,github.com/coredns/coredns))
+
+$(KUBE): $(wildcard $(TOOLS_ROOT)/hack/kube/*.go) $(TOOLS_ROOT)/hack/kube/go.mod $(TOOLS_ROOT)/hack/kube/go.sum
+	@echo "building Kubernetes $(KUBE_VERSION) (once; 6-10 minutes on 2 cores when Go's cache is empty)"
+	@$(call tool_build,$(TOOLS_ROOT)/hack/kube,.,$(kube_version_flags))
+
+$(KUBE_ASSETS)/.stamp: $(KUBE)
+	@mkdir -p $(@D)
+	@for component in $(kube_components); do ln -sfn ../kube $(@D)/$$component || exit; done
+	@touch $@
+
+$(foreach component,$(kube_components),$(KUBE_ASSETS)/$(component)): $(KUBE_ASSETS)/.stamp ;
+
+cluster_sources := $(shell find $(TOOLS_ROOT)/hack/cluster -name '*.go' -o -name '*.yaml' -o -name go.mod)
+
+$(CLUSTER) $(TOOLS_BIN)/pause: $(TOOLS_BIN)/%: $(cluster_sources)
+	@echo "building $*"
+	@$(call tool_build,$(TOOLS_ROOT)/hack/cluster,$(if $(filter pause,$*),./pause,.),)
+
+.PHONY: tools kube cluster debian-packages
+
+tools: $(CONTROLLER_GEN) $(GOLANGCI_LINT) $(HELM) $(VERSITYGW) ## Build the pinned tools.
+
+kube: $(KUBE_ASSETS)/.stamp ## Build Kubernetes' components; their folder is KUBEBUILDER_ASSETS.
+
+cluster: kube $(COREDNS) $(TOOLS_BIN)/pause $(CLUSTER) ## Build all that "cluster up" needs.
+
+debian-packages: ## Install the Debian packages that the local cluster and the images need.
+	@$(TOOLS_ROOT)/hack/tools/debian-packages.sh

@@ -1,0 +1,231 @@
+// Package report is the contract between the controller and pose-runner, the
+// process that runs in every container of an attempt's pod.
+//
+// The controller tells the runner what to do with a Config (one JSON document
+// in the environment variable ConfigEnv). The runner answers in two ways: a
+// Termination, the container's termination message, is the durable answer, and
+// a Progress, pushed over HTTPS while the pod lives, is the perishable one.
+//
+// All three carry Version. A reader accepts its own version only: controller
+// and runner of one pod always come from one release, because the controller
+// names the runner's image in the pods that it makes.
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Version of this contract. It changes when an older reader would misread a
+// newer document.
+const Version = 1
+
+// ConfigEnv names the environment variable that holds a container's Config.
+const ConfigEnv = "POSE_RUNNER_CONFIG"
+
+// Role is what one container of the pod does.
+type Role string
+
+// Roles, in the order in which they run; exec and deliver run side by side.
+const (
+	RoleCopy    Role = "copy"    // copies pose-runner into the shared volume
+	RoleFetch   Role = "fetch"   // streams the video in; never decodes it
+	RolePrepare Role = "prepare" // probes, cuts and normalises the video
+	RoleExec    Role = "exec"    // runs the engine as its child
+	RoleDeliver Role = "deliver" // checks the outputs and uploads them
+)
+
+// Paths inside the pod. They are fixed: nothing that a user writes becomes a
+// file name that an engine or a shell could misread.
+const (
+	BinDir       = "/pose/bin"
+	RunnerBinary = "/pose/bin/pose-runner"
+	InputDir     = "/pose/in"
+	SourceFile   = "/pose/in/source" // as fetched, any container format
+	// SourceFactsFile is the FetchReport that fetch leaves for prepare.
+	SourceFactsFile = "/pose/in/source.json"
+	VideoFile       = "/pose/in/video.mp4"  // as prepared, what the engine reads
+	FactsFile       = "/pose/in/facts.json" // a VideoFacts
+	OutputDir       = "/pose/out"           // the engine writes here, deliver reads
+	RunDir          = "/pose/run"           // the socket between exec and deliver
+	SocketFile      = "/pose/run/exec.sock"
+	// CredentialsDir holds one file per key of the Secret that the container's
+	// own location names. The engine's container never has it.
+	CredentialsDir = "/pose/credentials" //nolint:gosec // a path, not a secret
+	// ProgressTokenFile is a projected, audience-bound service account token.
+	ProgressTokenFile = "/pose/progress/token" //nolint:gosec // a path, not a secret
+	// DiagnosticsFile is where exec keeps the engine's log tail for deliver.
+	DiagnosticsFile = "/pose/run/engine.log"
+	// EngineFile is the last EngineReport, for a deliver that connects late.
+	EngineFile = "/pose/run/engine.json"
+)
+
+// Config tells one container what to do. Exactly the part named by Role is set.
+type Config struct {
+	Version int            `json:"version"`
+	Role    Role           `json:"role"`
+	Job     JobRef         `json:"job"`
+	Fetch   *FetchConfig   `json:"fetch,omitempty"`
+	Prepare *PrepareConfig `json:"prepare,omitempty"`
+	Exec    *ExecConfig    `json:"exec,omitempty"`
+	Deliver *DeliverConfig `json:"deliver,omitempty"`
+	// Progress is where fetch and deliver push progress; nil means nowhere.
+	Progress *ProgressConfig `json:"progress,omitempty"`
+}
+
+// JobRef names the attempt that the container belongs to.
+type JobRef struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	UID       string `json:"uid"`
+	Attempt   int32  `json:"attempt"`
+}
+
+// StoreConfig is the operator's policy on places. Users name a URI; endpoints
+// and reachable hosts come from the platform admin alone.
+type StoreConfig struct {
+	// S3Endpoint is the base URL of an S3-compatible server; empty means AWS.
+	S3Endpoint string `json:"s3Endpoint,omitempty"`
+	S3Region   string `json:"s3Region,omitempty"`
+	// S3PathStyle addresses buckets as endpoint/bucket/key.
+	S3PathStyle bool `json:"s3PathStyle,omitempty"`
+	// CAPEM is trusted beside the system's roots.
+	CAPEM string `json:"caPEM,omitempty"`
+	// HTTPAllowedHosts are host or host:port patterns that may resolve to
+	// private addresses. Everything else must resolve to a public address, so
+	// that a video's URI cannot reach into the cluster or to cloud metadata.
+	HTTPAllowedHosts []string `json:"httpAllowedHosts,omitempty"`
+}
+
+// FetchConfig is the part for RoleFetch.
+type FetchConfig struct {
+	// URI is s3://bucket/key, http(s)://host/path or pvc://claim/path.
+	URI string `json:"uri"`
+	// SHA256, lower-case hex, is checked while streaming when set.
+	SHA256   string      `json:"sha256,omitempty"`
+	MaxBytes int64       `json:"maxBytes"`
+	Store    StoreConfig `json:"store"`
+	// PVCMount is where the claim of a pvc:// URI is mounted, read-only.
+	PVCMount string `json:"pvcMount,omitempty"`
+	// TimeoutSeconds bounds the whole transfer, retries included.
+	TimeoutSeconds int64 `json:"timeoutSeconds"`
+}
+
+// PrepareConfig is the part for RolePrepare. It has no network.
+type PrepareConfig struct {
+	// StartFrame and EndFrame cut the video: from StartFrame (0 = first) up to
+	// and without EndFrame (0 = to the end), counted in the source's frames.
+	StartFrame int64 `json:"startFrame,omitempty"`
+	EndFrame   int64 `json:"endFrame,omitempty"`
+	// MaxPixels bounds width x height of one frame; MaxFrames the whole video.
+	MaxPixels      int64 `json:"maxPixels"`
+	MaxFrames      int64 `json:"maxFrames"`
+	TimeoutSeconds int64 `json:"timeoutSeconds"`
+}
+
+// ExecConfig is the part for RoleExec.
+type ExecConfig struct {
+	// Command is the engine's argv with placeholders already resolved.
+	Command []string `json:"command"`
+	// Stages say which log line enters which stage, in no particular order.
+	Stages []StagePattern `json:"stages,omitempty"`
+	// ProgressPattern is an RE2 with the named groups frame and, if the engine
+	// prints it, total. The first frame has number 1.
+	ProgressPattern string `json:"progressPattern,omitempty"`
+	// StallTimeoutSeconds ends the engine when neither stage, frame nor log
+	// moved for so long; 0 means never.
+	StallTimeoutSeconds int64 `json:"stallTimeoutSeconds,omitempty"`
+	// AllowNetwork leaves the network sockets to the engine.
+	AllowNetwork bool `json:"allowNetwork,omitempty"`
+	// GraceSeconds is the pod's terminationGracePeriodSeconds; 0 means 30. The
+	// engine gets SIGTERM at once and SIGKILL shortly before the period ends.
+	GraceSeconds int64 `json:"graceSeconds,omitempty"`
+}
+
+// StagePattern is one stage of an engine.
+type StagePattern struct {
+	Name    string `json:"name"`
+	Pattern string `json:"pattern"`
+}
+
+// DeliverConfig is the part for RoleDeliver.
+type DeliverConfig struct {
+	// URI is the job's output, s3://bucket/prefix or pvc://claim/path. The
+	// attempt's files go below URI/attempts/AttemptID, its manifest last.
+	URI       string      `json:"uri"`
+	AttemptID string      `json:"attemptID"`
+	Store     StoreConfig `json:"store"`
+	PVCMount  string      `json:"pvcMount,omitempty"`
+	// Outputs are the files that the engine is expected to write.
+	Outputs []OutputFile `json:"outputs"`
+	// MaxBytes bounds the sum of all outputs.
+	MaxBytes int64 `json:"maxBytes"`
+	// TimeoutSeconds bounds the upload, retries included.
+	TimeoutSeconds int64 `json:"timeoutSeconds"`
+	// EngineWaitSeconds bounds the wait for the engine's container to appear on
+	// the socket; 0 means 1800. Pulling the engine's image counts.
+	EngineWaitSeconds int64 `json:"engineWaitSeconds,omitempty"`
+	// Provenance goes into the manifest as it is.
+	Provenance Provenance `json:"provenance"`
+}
+
+// OutputFormat says how deliver checks a file.
+type OutputFormat string
+
+// Formats that deliver knows.
+const (
+	FormatPoseJSON OutputFormat = "PoseJSON" // docs/pose-json.md; proves the frames
+	FormatMP4      OutputFormat = "MP4"
+	FormatPNG      OutputFormat = "PNG"
+	FormatOpaque   OutputFormat = "Opaque" // size and digest only
+)
+
+// OutputFile is one file that an engine writes, relative to OutputDir.
+type OutputFile struct {
+	Name     string       `json:"name"`
+	Path     string       `json:"path"`
+	Format   OutputFormat `json:"format"`
+	Required bool         `json:"required,omitempty"`
+}
+
+// Provenance is what the manifest says of how a result came to be.
+type Provenance struct {
+	VideoURI         string `json:"videoURI"`
+	Engine           string `json:"engine"`
+	EngineGeneration int64  `json:"engineGeneration"`
+	Variant          string `json:"variant"`
+	Device           string `json:"device"`
+	Image            string `json:"image"`
+	OperatorVersion  string `json:"operatorVersion"`
+}
+
+// ProgressConfig is where progress is pushed.
+type ProgressConfig struct {
+	URL string `json:"url"`
+	// CAPEM is the only root that is trusted for URL.
+	CAPEM string `json:"caPEM"`
+	// IntervalSeconds is the least time between two pushes.
+	IntervalSeconds int64 `json:"intervalSeconds"`
+}
+
+// ParseConfig reads and checks the value of ConfigEnv.
+func ParseConfig(raw string) (*Config, error) {
+	var c Config
+	if err := json.Unmarshal([]byte(raw), &c); err != nil {
+		return nil, fmt.Errorf("read %s: %w", ConfigEnv, err)
+	}
+	if c.Version != Version {
+		return nil, fmt.Errorf("%s has version %d, this pose-runner understands %d: manager and runner image are of different releases", ConfigEnv, c.Version, Version)
+	}
+	part := map[Role]bool{
+		RoleCopy:    true,
+		RoleFetch:   c.Fetch != nil,
+		RolePrepare: c.Prepare != nil,
+		RoleExec:    c.Exec != nil,
+		RoleDeliver: c.Deliver != nil,
+	}
+	if !part[c.Role] {
+		return nil, fmt.Errorf("%s: role %q is unknown or its part is missing", ConfigEnv, c.Role)
+	}
+	return &c, nil
+}

@@ -1,0 +1,246 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// MaxTerminationBytes bounds one container's termination message. The kubelet
+// divides 12 KiB among all containers of a pod and cuts bytes beyond that
+// (kubernetes: pkg/kubelet/kuberuntime); five containers stay below it.
+const MaxTerminationBytes = 2048
+
+// Result is how far a container came.
+type Result string
+
+// Results. Running is written while the container works, so that a container
+// that is killed without a word still leaves its stage and its peak memory.
+const (
+	ResultRunning Result = "Running"
+	ResultOK      Result = "OK"
+	ResultFailed  Result = "Failed"
+	// ResultSkipped is deliver's answer when the engine failed: there is
+	// nothing to judge, the engine's own report says why.
+	ResultSkipped Result = "Skipped"
+)
+
+// Reasons that the runner itself can give. They are a subset of the API's
+// attempt reasons; an engine's death gets its reason from the controller.
+const (
+	ReasonInputUnavailable = "InputUnavailable" // missing, forbidden, not reachable
+	ReasonInputInvalid     = "InputInvalid"     // not a video, too big, digest differs
+	ReasonOutputInvalid    = "OutputInvalid"    // missing, short, does not parse
+	ReasonDeliveryFailed   = "DeliveryFailed"   // upload failed until the time-out
+	ReasonScratchExceeded  = "ScratchSpaceExceeded"
+	ReasonNoProgress       = "NoProgress" // exec ended an engine that stood still
+	ReasonConfig           = "RunnerConfigInvalid"
+)
+
+// Termination is a container's termination message.
+type Termination struct {
+	Version int    `json:"v"`
+	Role    Role   `json:"role"`
+	Result  Result `json:"result"`
+	Reason  string `json:"reason,omitempty"`
+	// Message is for a person: what failed, on what, what to do.
+	Message string `json:"message,omitempty"`
+	// Seconds that the role took.
+	Seconds float64         `json:"seconds,omitempty"`
+	Fetch   *FetchReport    `json:"fetch,omitempty"`
+	Video   *VideoFacts     `json:"video,omitempty"`
+	Engine  *EngineReport   `json:"engine,omitempty"`
+	Deliver *DeliveryReport `json:"deliver,omitempty"`
+}
+
+// FetchReport says what was fetched.
+type FetchReport struct {
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"`
+}
+
+// VideoFacts are measured by prepare on what the engine will read.
+type VideoFacts struct {
+	Container   string  `json:"container,omitempty"`
+	Codec       string  `json:"codec,omitempty"`
+	Width       int64   `json:"width"`  // pixels, after rotation
+	Height      int64   `json:"height"` // pixels, after rotation
+	FPS         float64 `json:"fps"`
+	Frames      int64   `json:"frames"`               // frames that the result must cover
+	StartFrame  int64   `json:"startFrame,omitempty"` // offset in the source
+	Normalised  bool    `json:"normalised,omitempty"` // re-encoded by prepare
+	DurationSec float64 `json:"durationSeconds,omitempty"`
+	// SHA256 of the source as fetched, so that a result names its video.
+	SourceSHA256 string `json:"sourceSHA256,omitempty"`
+}
+
+// EngineReport says what exec saw of the engine. Exit, signal, memory and
+// times are the runner's own evidence; stage, frames and log are read from the
+// engine's output and are claims.
+type EngineReport struct {
+	// Stage last entered, empty before the first.
+	Stage string `json:"stage,omitempty"`
+	// ExitCode of the engine; nil while it runs and when a signal ended it.
+	ExitCode *int32 `json:"exitCode,omitempty"`
+	// Signal that ended the engine, as "SIGSEGV".
+	Signal string `json:"signal,omitempty"`
+	Frames int64  `json:"frames,omitempty"`
+	Total  int64  `json:"total,omitempty"`
+	// PeakMemoryBytes is the highest memory use of the container's cgroup, or
+	// of the process tree where the cgroup cannot be read. Page cache that the
+	// kernel could drop is left out, or reading one big file would look like a
+	// full container; after an OOM kill it is the kernel's own peak.
+	PeakMemoryBytes  int64 `json:"peakMemoryBytes,omitempty"`
+	LimitMemoryBytes int64 `json:"limitMemoryBytes,omitempty"`
+	// OOMKills is how often the kernel killed in this container's cgroup.
+	OOMKills int64 `json:"oomKills,omitempty"`
+	// StageSeconds is how long each stage took, the current one included.
+	StageSeconds map[string]float64 `json:"stageSeconds,omitempty"`
+	// GPU is what the driver showed inside the container; empty without one.
+	GPU string `json:"gpu,omitempty"`
+	// LogTail holds the last lines, cleaned and bounded.
+	LogTail string `json:"logTail,omitempty"`
+}
+
+// DeliveryReport is deliver's proof of success.
+type DeliveryReport struct {
+	// URI of the attempt's folder and digest of its manifest.json.
+	URI            string `json:"uri"`
+	ManifestSHA256 string `json:"manifestSHA256"`
+	// Files, without their digests where they would not fit: the manifest,
+	// whose digest is above, has them all.
+	Files  []DeliveredFile `json:"files"`
+	People int64           `json:"people"`
+	Frames int64           `json:"frames"`
+}
+
+// DeliveredFile is one uploaded file.
+type DeliveredFile struct {
+	Name   string `json:"name"`
+	Path   string `json:"path"` // relative to DeliveryReport.URI
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256,omitempty"`
+}
+
+// ErrNotTermination says that a text is no termination message of ours, for
+// example because the container runtime or a stock image wrote it.
+var ErrNotTermination = errors.New("not a pose-runner termination message")
+
+// ParseTermination reads a container's termination message. The text comes from
+// the pod and may be forged by an engine; it is bounded, strict about its
+// version, and never more than a claim where EngineReport says so.
+func ParseTermination(message string) (*Termination, error) {
+	if len(message) > 2*MaxTerminationBytes || !strings.HasPrefix(message, "{") {
+		return nil, ErrNotTermination
+	}
+	var t Termination
+	if err := json.Unmarshal([]byte(message), &t); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotTermination, err)
+	}
+	if t.Version != Version || t.Role == "" || t.Result == "" {
+		return nil, ErrNotTermination
+	}
+	return &t, nil
+}
+
+// Marshal gives the JSON of t in at most MaxTerminationBytes. Where it does not
+// fit, the least needed parts go first: stage times, the log's oldest half, the
+// files' digests (the manifest has them), the message's end, the files.
+func (t *Termination) Marshal() []byte {
+	c := *t
+	c.Version = Version
+	for _, shrink := range []func(*Termination) bool{
+		nothing, shrinkLog, shrinkLog, dropStageSeconds, dropLog, dropDigests, cutMessage, dropFiles,
+	} {
+		if !shrink(&c) {
+			continue
+		}
+		if b := encode(&c); len(b) <= MaxTerminationBytes {
+			return b
+		}
+	}
+	return encode(&Termination{Version: Version, Role: c.Role, Result: c.Result, Reason: c.Reason})
+}
+
+func encode(t *Termination) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(t); err != nil {
+		// Only a NaN can cause this; the verdict matters more than the number.
+		return []byte(fmt.Sprintf(`{"v":%d,"role":%q,"result":%q,"reason":%q}`, Version, t.Role, t.Result, t.Reason))
+	}
+	return bytes.TrimRight(b.Bytes(), "\n")
+}
+
+func nothing(*Termination) bool { return true }
+
+func shrinkLog(t *Termination) bool {
+	if t.Engine == nil || t.Engine.LogTail == "" {
+		return false
+	}
+	e := *t.Engine
+	tail := e.LogTail[len(e.LogTail)/2:]
+	for len(tail) > 0 && !utf8.RuneStart(tail[0]) {
+		tail = tail[1:]
+	}
+	e.LogTail = tail
+	t.Engine = &e
+	return true
+}
+
+func dropStageSeconds(t *Termination) bool {
+	if t.Engine == nil || t.Engine.StageSeconds == nil {
+		return false
+	}
+	e := *t.Engine
+	e.StageSeconds = nil
+	t.Engine = &e
+	return true
+}
+
+func dropLog(t *Termination) bool {
+	if t.Engine == nil || t.Engine.LogTail == "" {
+		return false
+	}
+	e := *t.Engine
+	e.LogTail = ""
+	t.Engine = &e
+	return true
+}
+
+func dropDigests(t *Termination) bool {
+	if t.Deliver == nil {
+		return false
+	}
+	d := *t.Deliver
+	d.Files = make([]DeliveredFile, len(t.Deliver.Files))
+	for i, f := range t.Deliver.Files {
+		f.SHA256 = ""
+		d.Files[i] = f
+	}
+	t.Deliver = &d
+	return true
+}
+
+func cutMessage(t *Termination) bool {
+	const keep = 512
+	if len(t.Message) <= keep {
+		return false
+	}
+	t.Message = strings.ToValidUTF8(t.Message[:keep], "") + "…"
+	return true
+}
+
+func dropFiles(t *Termination) bool {
+	if t.Deliver == nil {
+		return false
+	}
+	d := *t.Deliver
+	d.Files = nil
+	t.Deliver = &d
+	return true
+}
