@@ -50,7 +50,7 @@ images: debian-packages build ## Build all container images into .cluster/images
 
 .PHONY: cluster-up
 cluster-up: debian-packages cluster ## Start the two-node cluster; kubeconfig in .cluster/kubeconfig.
-	$(CLUSTER) up
+	$(CLUSTER) up $(if $(CI),--replace)
 
 .PHONY: cluster-down
 cluster-down: ## End the cluster and leave nothing behind.

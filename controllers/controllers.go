@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 
+	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -47,7 +48,11 @@ func Setup(mgr ctrl.Manager, o Options) error {
 	changed := make(chan event.GenericEvent, announcements)
 	store := &progress.Store{}
 	if o.ProgressAddress != "" {
-		server := &progress.Server{Address: o.ProgressAddress, Client: mgr.GetClient(), Clock: o.Clock, Store: store, Changed: changed}
+		reviews, err := authenticationclient.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+		if err != nil {
+			return fmt.Errorf("make the client for token reviews: %w", err)
+		}
+		server := &progress.Server{Address: o.ProgressAddress, Client: mgr.GetClient(), Reviews: reviews, Clock: o.Clock, Store: store, Changed: changed}
 		ca, err := server.Certify([]string{o.ProgressHost})
 		if err != nil {
 			return err

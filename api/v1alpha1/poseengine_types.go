@@ -78,7 +78,7 @@ type PoseEngineSpec struct {
 
 // Variant is one way to run an engine.
 //
-// +kubebuilder:validation:XValidation:rule="self.device != 'CPU' || !has(self.resources) || !has(self.resources.limits) || !self.resources.limits.exists(k, k.contains('/gpu'))",message="a CPU variant must not ask for a GPU"
+// +kubebuilder:validation:XValidation:rule="self.device != 'CPU' || !has(self.resources) || !has(self.resources.limits) || (!('nvidia.com/gpu' in self.resources.limits) && !('amd.com/gpu' in self.resources.limits) && !('gpu.intel.com/i915' in self.resources.limits) && !('gpu.intel.com/xe' in self.resources.limits))",message="a CPU variant must not ask for a GPU"
 // +kubebuilder:validation:XValidation:rule="!has(self.maxMemory) || (has(self.resources) && has(self.resources.limits) && 'memory' in self.resources.limits)",message="maxMemory needs resources.limits.memory to start from"
 type Variant struct {
 	// Name of the variant, unique within the engine.

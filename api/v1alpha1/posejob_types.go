@@ -78,11 +78,12 @@ type PoseJobSpec struct {
 	// Variants is the job's own order of the engine's variants, by name. Unset
 	// means all of them in the engine's order.
 	// +optional
-	// +listType=set
+	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.all(x, self.exists_one(y, x == y))",message="spec.variants must not name a variant twice"
 	Variants []string `json:"variants,omitempty"`
 
 	// Fallback says what may change between attempts.
@@ -136,7 +137,7 @@ type PoseJobSpec struct {
 	// +kubebuilder:default=2
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=5
-	BackoffLimit int32 `json:"backoffLimit"`
+	BackoffLimit *int32 `json:"backoffLimit,omitempty"`
 
 	// TTLSecondsAfterFinished deletes the PoseJob so long after its end, as in
 	// a Job. Unset keeps it. Results are never deleted with it.
@@ -149,7 +150,7 @@ type PoseJobSpec struct {
 	// +optional
 	// +kubebuilder:default=600
 	// +kubebuilder:validation:Minimum=0
-	PodTTLSecondsAfterFinished int32 `json:"podTTLSecondsAfterFinished"`
+	PodTTLSecondsAfterFinished *int32 `json:"podTTLSecondsAfterFinished,omitempty"`
 
 	// ManagedBy names the controller that acts on this job. Unset or
 	// "pose.dev/operator" is this operator; it leaves every other job alone.
@@ -162,7 +163,7 @@ type PoseJobSpec struct {
 	// runs; input and output each get so much.
 	// +optional
 	// +kubebuilder:default="20Gi"
-	ScratchSize resource.Quantity `json:"scratchSize,omitempty"`
+	ScratchSize *resource.Quantity `json:"scratchSize,omitempty"`
 
 	// PodTemplate adjusts the pods of the attempts.
 	// +optional
@@ -202,7 +203,7 @@ type VideoSource struct {
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^/]*//[^/]*@')",message="no user or password in a URI: put them into the Secret that credentialsSecretRef names"
 	// +kubebuilder:validation:XValidation:rule="!self.contains('?') && !self.contains('#')",message="no query or fragment in a URI: put a signed URL into the key url of the Secret that credentialsSecretRef names"
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[^/]*//[^/]+/.')",message="the URI names no object: write scheme://bucket-or-host/path"
-	// +kubebuilder:validation:XValidation:rule="!self.matches('(/|^)[.][.]?(/|$)')",message="no . or .. in the path of a URI"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('(/|^)[.][.]?(/|$)') && !self.matches('%2[EeFf]')",message="no . or .. in the path of a URI, and no percent-encoded dot or slash"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('[[:cntrl:][:space:]]')",message="no white space or control characters in a URI: write them percent-encoded"
 	// +kubebuilder:validation:XValidation:rule="!self.startsWith('pvc:') || self.matches('^pvc://[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/')",message="pvc://claim/path must name a PersistentVolumeClaim of this namespace"
 	URI string `json:"uri"`
@@ -257,7 +258,7 @@ type Output struct {
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^/]*//[^/]*@')",message="no user or password in a URI: put them into the Secret that credentialsSecretRef names"
 	// +kubebuilder:validation:XValidation:rule="!self.contains('?') && !self.contains('#')",message="no query or fragment in a URI"
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[^/]*//[^/]+/.')",message="the URI names no folder: write scheme://bucket-or-claim/path"
-	// +kubebuilder:validation:XValidation:rule="!self.matches('(/|^)[.][.]?(/|$)')",message="no . or .. in the path of a URI"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('(/|^)[.][.]?(/|$)') && !self.matches('%2[EeFf]')",message="no . or .. in the path of a URI, and no percent-encoded dot or slash"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('[[:cntrl:][:space:]]')",message="no white space or control characters in a URI: write them percent-encoded"
 	// +kubebuilder:validation:XValidation:rule="!self.startsWith('pvc:') || self.matches('^pvc://[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/')",message="pvc://claim/path must name a PersistentVolumeClaim of this namespace"
 	URI string `json:"uri"`
@@ -369,8 +370,10 @@ type DeviceResources struct {
 type Resources struct {
 	// Requests. Memory is always requested as much as it is limited.
 	// +optional
+	// +kubebuilder:validation:MaxProperties=16
 	Requests corev1.ResourceList `json:"requests,omitempty"`
 	// Limits.
 	// +optional
+	// +kubebuilder:validation:MaxProperties=16
 	Limits corev1.ResourceList `json:"limits,omitempty"`
 }

@@ -549,12 +549,26 @@ func (in *PoseJobSpec) DeepCopyInto(out *PoseJobSpec) {
 		*out = new(int64)
 		**out = **in
 	}
+	if in.BackoffLimit != nil {
+		in, out := &in.BackoffLimit, &out.BackoffLimit
+		*out = new(int32)
+		**out = **in
+	}
 	if in.TTLSecondsAfterFinished != nil {
 		in, out := &in.TTLSecondsAfterFinished, &out.TTLSecondsAfterFinished
 		*out = new(int32)
 		**out = **in
 	}
-	out.ScratchSize = in.ScratchSize.DeepCopy()
+	if in.PodTTLSecondsAfterFinished != nil {
+		in, out := &in.PodTTLSecondsAfterFinished, &out.PodTTLSecondsAfterFinished
+		*out = new(int32)
+		**out = **in
+	}
+	if in.ScratchSize != nil {
+		in, out := &in.ScratchSize, &out.ScratchSize
+		x := (*in).DeepCopy()
+		*out = &x
+	}
 	if in.PodTemplate != nil {
 		in, out := &in.PodTemplate, &out.PodTemplate
 		*out = new(PodTemplate)

@@ -10,12 +10,14 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
 	"github.com/pose-dev/pose-operator/controllers/internal/plan"
 	"github.com/pose-dev/pose-operator/controllers/internal/render"
 	"github.com/pose-dev/pose-operator/controllers/internal/status"
@@ -188,9 +190,9 @@ func (r *Reconciler) releaseRecorded(ctx context.Context, pods []corev1.Pod, rec
 	return nil
 }
 
-// recorded gives the attempt of a terminal pod whose outcome stands, or nil.
+// recorded gives the attempt of an ended pod whose outcome stands, or nil.
 func recorded(pod *corev1.Pod, records []v1alpha1.Attempt) *v1alpha1.Attempt {
-	if pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
+	if view := attempt.View(pod); view.Live() {
 		return nil
 	}
 	i := slices.IndexFunc(records, func(a v1alpha1.Attempt) bool {
@@ -221,7 +223,7 @@ func (r *Reconciler) afterEnd(ctx context.Context, job *v1alpha1.PoseJob, pods [
 		if a == nil || pods[i].DeletionTimestamp != nil {
 			continue
 		}
-		if later(a.FinishTime.Add(time.Duration(job.Spec.PodTTLSecondsAfterFinished) * time.Second)) {
+		if later(a.FinishTime.Add(time.Duration(ptr.Deref(job.Spec.PodTTLSecondsAfterFinished, 0)) * time.Second)) {
 			continue
 		}
 		if err := r.deletePod(ctx, job.Namespace, pods[i].Name, string(pods[i].UID)); err != nil {

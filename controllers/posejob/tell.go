@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/controllers/internal/failure"
 	"github.com/pose-dev/pose-operator/controllers/internal/plan"
 )
 
@@ -64,9 +65,7 @@ func (r *Reconciler) warn(job *v1alpha1.PoseJob, reason, action, note string) {
 	if r.Recorder == nil {
 		return
 	}
-	if len(note) > maxNote {
-		note = note[:maxNote]
-	}
+	note = failure.Clean(note, maxNote)
 	if action == "" {
 		action = "Reconcile"
 	}

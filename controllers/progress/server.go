@@ -25,6 +25,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -46,7 +47,10 @@ const reviewFor = time.Minute
 // Server takes progress by HTTPS from the pods of attempts.
 type Server struct {
 	Address string
-	Client  client.Client
+	// Client reads pods from the manager's cache.
+	Client client.Reader
+	// Reviews checks tokens; a cached client cannot create what is never listed.
+	Reviews authenticationclient.TokenReviewsGetter
 	Clock   clock.PassiveClock
 	Store   *Store
 	// Changed gets the job whose progress changed. Sends never block for long:
@@ -167,8 +171,10 @@ func (s *Server) identify(ctx context.Context, header string) (identity, error) 
 	if known && now.Before(id.until) {
 		return id, nil
 	}
-	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{report.ProgressAudience}}}
-	if err := s.Client.Create(ctx, review); err != nil {
+	review, err := s.Reviews.TokenReviews().Create(ctx, &authenticationv1.TokenReview{
+		Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{report.ProgressAudience}},
+	}, metav1.CreateOptions{})
+	if err != nil {
 		return identity{}, fmt.Errorf("review token: %w", err)
 	}
 	if !review.Status.Authenticated || len(review.Status.Audiences) == 0 {

@@ -9,10 +9,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/etcdmain"
@@ -27,6 +26,8 @@ import (
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
+
+	"github.com/pose-dev/pose-operator/hack/kube/dispatch"
 )
 
 // components maps a component's name to what runs it. Each returns the exit
@@ -43,7 +44,7 @@ var components = map[string]func(args []string) int{
 }
 
 func main() {
-	name, args, err := pick(os.Args)
+	name, args, err := dispatch.Pick(os.Args, slices.Sorted(maps.Keys(components)))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
@@ -52,24 +53,6 @@ func main() {
 	// look as if the component had been started directly.
 	os.Args = args
 	os.Exit(components[name](args))
-}
-
-// pick finds which component argv asks for, by the name it was started under
-// first, and returns the arguments that the component should see.
-func pick(argv []string) (name string, args []string, err error) {
-	if base := filepath.Base(argv[0]); components[base] != nil {
-		return base, argv, nil
-	}
-	if len(argv) > 1 && components[argv[1]] != nil {
-		return argv[1], argv[1:], nil
-	}
-	names := make([]string, 0, len(components))
-	for n := range components {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	return "", nil, fmt.Errorf("%s: start it under the name of a component or give one first: %s",
-		argv[0], strings.Join(names, ", "))
 }
 
 func withCommand(build func() *cobra.Command) func([]string) int {

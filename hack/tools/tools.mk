@@ -25,8 +25,9 @@ kube_version_flags := $(foreach v,gitVersion=v$(KUBE_VERSION) \
 	gitMajor=$(word 1,$(subst ., ,$(KUBE_VERSION))) gitMinor=$(word 2,$(subst ., ,$(KUBE_VERSION))) \
 	gitTreeState=clean,-X k8s.io/component-base/version.$(v))
 
-# Static binaries: coredns and pause go into images made from scratch.
-tool_build = CGO_ENABLED=0 nice go build -C $(1) -trimpath -ldflags "-s -w $(3)" -o $@ $(2)
+# Static binaries: coredns and pause go into images made from scratch. The
+# rename lets a running test or cluster keep the binary that it began with.
+tool_build = CGO_ENABLED=0 nice go build -C $(1) -trimpath -ldflags "-s -w $(3)" -o $@.new $(2) && mv -f $@.new $@
 
 # $(call tool,NAME,PACKAGE): NAME from hack/tools/NAME.
 define tool
@@ -41,7 +42,7 @@ $(eval $(call tool,helm,helm.sh/helm/v4/cmd/helm))
 $(eval $(call tool,versitygw,github.com/versity/versitygw/cmd/versitygw))
 $(eval $(call tool,coredns,github.com/coredns/coredns))
 
-$(KUBE): $(wildcard $(TOOLS_ROOT)/hack/kube/*.go) $(TOOLS_ROOT)/hack/kube/go.mod $(TOOLS_ROOT)/hack/kube/go.sum
+$(KUBE): $(TOOLS_ROOT)/hack/kube/main.go $(TOOLS_ROOT)/hack/kube/dispatch/dispatch.go $(TOOLS_ROOT)/hack/kube/go.mod $(TOOLS_ROOT)/hack/kube/go.sum
 	@echo "building Kubernetes $(KUBE_VERSION) (once; 6-10 minutes on 2 cores when Go's cache is empty)"
 	@$(call tool_build,$(TOOLS_ROOT)/hack/kube,.,$(kube_version_flags))
 
@@ -52,7 +53,7 @@ $(KUBE_ASSETS)/.stamp: $(KUBE)
 
 $(foreach component,$(kube_components),$(KUBE_ASSETS)/$(component)): $(KUBE_ASSETS)/.stamp ;
 
-cluster_sources := $(shell find $(TOOLS_ROOT)/hack/cluster -name '*.go' -o -name '*.yaml' -o -name go.mod)
+cluster_sources := $(shell find $(TOOLS_ROOT)/hack/cluster -type f -not -name '*_test.go' -not -name '*.md' -not -path '*/testdata/*')
 
 $(CLUSTER) $(TOOLS_BIN)/pause: $(TOOLS_BIN)/%: $(cluster_sources)
 	@echo "building $*"

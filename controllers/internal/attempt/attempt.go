@@ -8,6 +8,7 @@
 //     from a backup, say) is adopted as a record of its own.
 //   - A pod is live while its object exists and its phase is not terminal. A
 //     pod that is being deleted is live until then: its process may still run.
+//     Only one that is deleted before it had a node is not: it never runs.
 //   - A record that had a pod and has none any more was disrupted.
 //
 // The package is pure: it reads values and returns values.

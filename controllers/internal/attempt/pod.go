@@ -1,6 +1,7 @@
 package attempt
 
 import (
+	"regexp"
 	"strings"
 	"time"
 
@@ -32,16 +33,21 @@ type Pod struct {
 	Reason, Message string
 	Created         metav1.Time
 	Deleting        bool
-	DeletingSince   time.Time
-	Finalizer       bool
+	// DeletingSince is when the pod should have ended, DeletionAsked when its
+	// deletion was asked for.
+	DeletingSince, DeletionAsked time.Time
+	Finalizer                    bool
 	// Disruption is the message of the condition DisruptionTarget, with its
 	// reason before it; empty without one.
-	Disruption string
+	Disruption  string
+	DisruptedAt time.Time
 	// Unschedulable is the scheduler's message while no node takes the pod,
 	// since UnschedulableSince. A pod behind a scheduling gate is not.
 	Unschedulable      string
 	UnschedulableSince time.Time
-	Containers         []Container
+	// ScheduledAt is when the pod got its node; zero before.
+	ScheduledAt time.Time
+	Containers  []Container
 }
 
 // Container is what one container shows.
@@ -77,7 +83,10 @@ func View(p *corev1.Pod) Pod {
 		Created: p.CreationTimestamp,
 	}
 	if p.DeletionTimestamp != nil {
-		v.Deleting, v.DeletingSince = true, p.DeletionTimestamp.Time
+		v.Deleting, v.DeletingSince, v.DeletionAsked = true, p.DeletionTimestamp.Time, p.DeletionTimestamp.Time
+		if g := p.DeletionGracePeriodSeconds; g != nil {
+			v.DeletionAsked = v.DeletionAsked.Add(-time.Duration(*g) * time.Second)
+		}
 	}
 	for _, f := range p.Finalizers {
 		v.Finalizer = v.Finalizer || f == v1alpha1.FinalizerOutcome
@@ -85,9 +94,11 @@ func View(p *corev1.Pod) Pod {
 	for _, c := range p.Status.Conditions {
 		switch {
 		case c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue:
-			v.Disruption = strings.TrimSpace(c.Reason + ": " + c.Message)
+			v.Disruption, v.DisruptedAt = strings.TrimSpace(c.Reason+": "+c.Message), c.LastTransitionTime.Time
 		case c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable:
 			v.Unschedulable, v.UnschedulableSince = c.Message, c.LastTransitionTime.Time
+		case c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue:
+			v.ScheduledAt = c.LastTransitionTime.Time
 		}
 	}
 	for _, s := range p.Status.InitContainerStatuses {
@@ -115,11 +126,39 @@ func container(s corev1.ContainerStatus, init bool) Container {
 		// engine that forges deliver's verdict writes it into its own message.
 		if r, err := report.ParseTermination(t.Message); err == nil && r.Role == role[s.Name] {
 			c.Report = r
+			clean(r.Engine)
 		} else {
 			c.RawMessage = t.Message
 		}
 	}
 	return c
+}
+
+// word is what a stage or a signal's name can be.
+var word = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]{0,39}$`)
+
+// maxGPU bounds the name of a GPU.
+const maxGPU = 128
+
+// clean what the engine can forge: its process may write the termination
+// message of its container, and these words reach a status and a terminal.
+func clean(e *report.EngineReport) {
+	if e == nil {
+		return
+	}
+	if !word.MatchString(e.Stage) {
+		e.Stage = ""
+	}
+	if !word.MatchString(e.Signal) {
+		e.Signal = ""
+	}
+	e.GPU = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return -1
+		}
+		return r
+	}, e.GPU)
+	e.GPU = e.GPU[:min(len(e.GPU), maxGPU)]
 }
 
 // role of each container; what a container says in another's name is ignored.
@@ -131,8 +170,10 @@ var role = map[string]report.Role{
 	ContainerDeliver: report.RoleDeliver,
 }
 
-// Live says whether a process of the pod may still run.
-func (p *Pod) Live() bool { return !p.Terminal() }
+// Live says whether a process of the pod may run, now or later. A pod that is
+// being deleted and has no node never runs: the API server binds no such pod,
+// and no kubelet will ever make its phase terminal.
+func (p *Pod) Live() bool { return !p.Terminal() && !(p.Deleting && p.Node == "") }
 
 // Terminal says whether every container has ended for good.
 func (p *Pod) Terminal() bool {
@@ -214,7 +255,7 @@ func (p *Pod) seconds() *v1alpha1.AttemptSeconds {
 	whole := func(f float64) int64 { return int64(f + 0.5) }
 	for i := range p.Containers {
 		c := &p.Containers[i]
-		if !c.Terminated {
+		if !c.Terminated || c.StartedAt.IsZero() {
 			continue
 		}
 		took := whole(c.FinishedAt.Sub(c.StartedAt).Seconds())
@@ -235,8 +276,9 @@ func (p *Pod) seconds() *v1alpha1.AttemptSeconds {
 				}
 			}
 		case ContainerDeliver:
-			if r := p.Report(ContainerDeliver); r != nil {
-				s.Deliver = whole(r.Seconds)
+			// It waits for the engine first; its own time begins at that end.
+			if e := p.Container(ContainerEngine); e != nil && e.Terminated {
+				s.Deliver = whole(max(0, c.FinishedAt.Sub(e.FinishedAt).Seconds()))
 			}
 		}
 	}

@@ -25,8 +25,10 @@ func engine(a attempt.Attempt, rules []Rule) (Verdict, bool) {
 	if v, ok := outOfMemory(base, c, e, ev); ok {
 		return v, true
 	}
-	if c.Report != nil && c.Report.Reason != "" {
-		base.Reason, base.Message = c.Report.Reason, c.Report.Message
+	if c.Report != nil && (c.Report.Reason == report.ReasonNoProgress || c.Report.Reason == report.ReasonConfig) {
+		// These two are the runner's own. Any other reason is not: the engine can
+		// write the message of its container.
+		base.Reason, base.Message = typed(c.Report.Reason), c.Report.Message
 		return base, true
 	}
 	for _, r := range append(append([]Rule{}, rules...), Builtin()...) {

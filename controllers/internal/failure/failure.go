@@ -23,6 +23,7 @@ package failure
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
@@ -51,7 +52,7 @@ func Judge(a attempt.Attempt, rules []Rule) (v Verdict, ok bool) {
 	if a.Lost() {
 		return ended(a, "the pod is gone: it was deleted, or its node was removed"), true
 	}
-	if a.Pod == nil || !a.Pod.Terminal() {
+	if a.Pod == nil || a.Pod.Live() {
 		return Verdict{}, false
 	}
 	for _, judge := range []func(attempt.Attempt, []Rule) (Verdict, bool){
@@ -126,14 +127,32 @@ func eviction(a attempt.Attempt, _ []Rule) (Verdict, bool) {
 func disruption(a attempt.Attempt, _ []Rule) (Verdict, bool) {
 	p := a.Pod
 	switch {
-	case p.Disruption != "":
+	case p.Disruption != "" && !endedBefore(p, p.DisruptedAt):
 		return Verdict{Reason: v1alpha1.ReasonDisrupted, Message: "the pod was disrupted: " + p.Disruption}, true
-	case p.Deleting:
+	case p.Deleting && !endedBefore(p, p.DeletionAsked):
 		return Verdict{Reason: v1alpha1.ReasonDisrupted, Message: "the pod was deleted by somebody else while it ran"}, true
 	case p.Reason == "NodeLost" || p.Reason == "NodeShutdown" || p.Reason == "Terminated" || p.Reason == "Preempting":
 		return Verdict{Reason: v1alpha1.ReasonDisrupted, Message: strings.TrimSpace(p.Reason + ": " + p.Message)}, true
 	}
 	return Verdict{}, false
+}
+
+// clockSkew is by how much the clocks of a node and the API server may differ.
+const clockSkew = 5 * time.Second
+
+// endedBefore says whether the pod had clearly ended by itself before t. A drain
+// or PodGC deletes finished pods as well, and that changes nothing about how
+// they ended.
+func endedBefore(p *attempt.Pod, t time.Time) bool {
+	all := len(p.Containers) > 0
+	for _, c := range p.Containers {
+		before := c.Terminated && !c.FinishedAt.IsZero() && c.FinishedAt.Add(clockSkew).Before(t)
+		if before && c.ExitCode != 0 {
+			return true
+		}
+		all = all && before
+	}
+	return all
 }
 
 // input: fetch and prepare run before the engine, so a failure there is the
@@ -148,7 +167,7 @@ func input(a attempt.Attempt, _ []Rule) (Verdict, bool) {
 		v.ExitCode, v.Signal = exitOf(c)
 		switch {
 		case c.Report != nil && c.Report.Reason != "":
-			v.Reason, v.Message = c.Report.Reason, c.Report.Message
+			v.Reason, v.Message = typed(c.Report.Reason), c.Report.Message
 		case c.TerminatedReason == "OOMKilled" && name == attempt.ContainerPrepare:
 			v.Reason = v1alpha1.ReasonInputInvalid
 			v.Message = "decoding the video took more memory than the prepare container has: its frames are too large"
@@ -171,9 +190,17 @@ func delivery(a attempt.Attempt, _ []Rule) (Verdict, bool) {
 	v.ExitCode, v.Signal = exitOf(c)
 	v.Message = fmt.Sprintf("container %s ended with %s%s", c.Name, ending(c), quote(c.RawMessage))
 	if c.Report != nil && c.Report.Reason != "" {
-		v.Reason, v.Message = c.Report.Reason, c.Report.Message
+		v.Reason, v.Message = typed(c.Report.Reason), c.Report.Message
 	}
 	return v, true
+}
+
+// typed is the API's reason for one of the runner's.
+func typed(reason string) string {
+	if reason == report.ReasonConfig {
+		return v1alpha1.ReasonPodNotStartable
+	}
+	return reason
 }
 
 func unknown(a attempt.Attempt) Verdict {

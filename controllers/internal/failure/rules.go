@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 )
@@ -111,7 +112,7 @@ func Clean(s string, limit int) string {
 			return ' '
 		case r < 0x20 || r == 0x7f || (r >= 0x80 && r < 0xa0):
 			return -1
-		case r == 0x200e || r == 0x200f || (r >= 0x202a && r <= 0x202e) || (r >= 0x2066 && r <= 0x2069):
+		case unicode.Is(unicode.Bidi_Control, r):
 			return -1 // bidirectional overrides turn a message around
 		}
 		return r
@@ -128,6 +129,6 @@ func Clean(s string, limit int) string {
 // query finds the query of a URL, for a signed one is a credential; userinfo
 // finds the user and password before its host.
 var (
-	query    = regexp.MustCompile(`([a-z][a-z0-9+.-]*://[^\s?"']+)\?[^\s"']+`)
-	userinfo = regexp.MustCompile(`([a-z][a-z0-9+.-]*://)[^\s/@"']+@`)
+	query    = regexp.MustCompile(`(?i)([a-z][a-z0-9+.-]*://[^\s?"']+)\?[^\s"']+`)
+	userinfo = regexp.MustCompile(`(?i)([a-z][a-z0-9+.-]*://)[^\s/"']+@`)
 )

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
@@ -147,7 +148,7 @@ func repeat(in Input, v v1alpha1.Variant, number int32, action v1alpha1.Action) 
 		}
 		return next, nil
 	case last.Reason == v1alpha1.ReasonOutOfMemory:
-		next.MemoryBytes = moreMemory(v, last)
+		next.MemoryBytes = moreMemory(in.Spec, v, last)
 		if next.MemoryBytes == 0 || failures(in.Attempts, v.Name, v1alpha1.ReasonOutOfMemory) > 1 {
 			return nil, nil
 		}
@@ -160,7 +161,7 @@ func repeat(in Input, v v1alpha1.Variant, number int32, action v1alpha1.Action) 
 		return next, nil
 	}
 	made := counted(in.Attempts, v.Name)
-	if made > int(in.Spec.BackoffLimit) {
+	if made > int(ptr.Deref(in.Spec.BackoffLimit, 0)) {
 		return nil, nil
 	}
 	at := metav1.NewTime(in.Now.Add(backoff(made)))
@@ -209,27 +210,47 @@ func intend(in Input, number int32, v v1alpha1.Variant) *v1alpha1.Attempt {
 
 // moreMemory is the next memory limit in bytes after v ran out of memory, or 0
 // when maxMemory admits no more than what proved too small.
-func moreMemory(v v1alpha1.Variant, last v1alpha1.Attempt) int64 {
+func moreMemory(spec *v1alpha1.PoseJobSpec, v v1alpha1.Variant, last v1alpha1.Attempt) int64 {
 	if v.MaxMemory == nil {
 		return 0
 	}
+	// An engine that was killed with its runner reports no limit; then the limit
+	// is what its pod was given.
 	small := max(last.LimitMemoryBytes, last.MemoryBytes)
-	if v.Resources != nil {
-		small = max(small, v.Resources.Limits.Memory().Value())
+	for _, r := range []*v1alpha1.Resources{v.Resources, ownResources(spec, v.Device)} {
+		if r != nil {
+			small = max(small, r.Limits.Memory().Value())
+		}
 	}
-	want := max(small, last.PeakMemoryBytes) * memoryStep / 100
-	next := min(want, v.MaxMemory.Value())
-	if next <= small {
+	most := v.MaxMemory.Value()
+	// The peak is a claim and may be absurd: it is bounded before it is multiplied.
+	if small >= most {
 		return 0
 	}
-	return next
+	return min(max(small, min(last.PeakMemoryBytes, most))*memoryStep/100, most)
 }
 
+// ownResources are the job's own for a device, or nil.
+func ownResources(spec *v1alpha1.PoseJobSpec, device v1alpha1.Device) *v1alpha1.Resources {
+	switch {
+	case spec.PodTemplate == nil || spec.PodTemplate.Resources == nil:
+		return nil
+	case device == v1alpha1.GPU:
+		return spec.PodTemplate.Resources.GPU
+	}
+	return spec.PodTemplate.Resources.CPU
+}
+
+// maxAvoided bounds the nodes that an attempt avoids; the API allows no more.
+const maxAvoided = 8
+
+// avoid a node, and forget the oldest where there are too many.
 func avoid(nodes []string, node string) []string {
 	if node == "" || slices.Contains(nodes, node) {
 		return nodes
 	}
-	return append(slices.Clone(nodes), node)
+	nodes = append(slices.Clone(nodes), node)
+	return nodes[max(0, len(nodes)-maxAvoided):]
 }
 
 // counted is how many attempts of a variant count against the backoff limit.

@@ -255,8 +255,7 @@ func unstartable(in Input, live *attempt.Attempt) (Decision, bool) {
 			continue
 		}
 		limit := seconds(in.Spec.StartTimeoutSeconds)
-		since := live.Pod.Created.Time
-		over := since.Add(limit)
+		over := triedSince(live.Pod).Add(limit)
 		words := fmt.Sprintf("container %s cannot start: %s: %s", c.Name, c.Waiting, c.WaitingMessage)
 		if in.Now.Before(over) {
 			return Decision{Kind: KindWait, Reason: v1alpha1.ReasonProgressing, Message: words, Until: over}, true
@@ -264,6 +263,21 @@ func unstartable(in Input, live *attempt.Attempt) (Decision, bool) {
 		return Decision{Kind: KindEndPod, Reason: v1alpha1.ReasonPodNotStartable, Message: words}, true
 	}
 	return Decision{}, false
+}
+
+// triedSince is when the kubelet first could start the container that waits: the
+// time without a node does not count, nor do the containers before it.
+func triedSince(p *attempt.Pod) time.Time {
+	since := p.Created.Time
+	if p.ScheduledAt.After(since) {
+		since = p.ScheduledAt
+	}
+	for _, c := range p.Containers {
+		if c.Init && c.FinishedAt.After(since) {
+			since = c.FinishedAt
+		}
+	}
+	return since
 }
 
 func (in Input) deadline() time.Time {

@@ -5,6 +5,8 @@ package policy
 
 import (
 	"fmt"
+	"net/url"
+	"path"
 	"slices"
 	"strings"
 
@@ -66,7 +68,13 @@ func (p Policy) output(job *v1alpha1.PoseJob) string {
 		return ""
 	}
 	_, rest, _ := strings.Cut(uri, "://")
-	_, path, _ := strings.Cut(rest, "/")
+	_, raw, _ := strings.Cut(rest, "/")
+	// The runner decodes the URI, so what counts is the decoded path: an encoded
+	// .. would lead out of the prefix.
+	key, err := url.PathUnescape(raw)
+	if err != nil || path.Clean("/"+key) != "/"+strings.TrimRight(key, "/") {
+		return fmt.Sprintf("spec.output.uri: the path %q must be plain: no . or .., no empty parts and no broken percent-encoding", raw)
+	}
 	prefixes := p.OutputPrefixes
 	if len(prefixes) == 0 {
 		prefixes = []string{Namespace + "/"}
@@ -74,12 +82,12 @@ func (p Policy) output(job *v1alpha1.PoseJob) string {
 	var wanted []string
 	for _, prefix := range prefixes {
 		prefix = strings.ReplaceAll(prefix, Namespace, job.Namespace)
-		if strings.HasPrefix(path+"/", prefix) {
+		if strings.HasPrefix(key+"/", prefix) {
 			return ""
 		}
 		wanted = append(wanted, fmt.Sprintf("%q", prefix))
 	}
-	return fmt.Sprintf("spec.output.uri: the path %q must begin with %s, so that namespaces cannot overwrite each other's results", path, strings.Join(wanted, " or "))
+	return fmt.Sprintf("spec.output.uri: the path %q must begin with %s, so that namespaces cannot overwrite each other's results", key, strings.Join(wanted, " or "))
 }
 
 func allows(allowed []string, value string) bool {

@@ -108,7 +108,7 @@ func (r *renderer) fetch() (corev1.Container, error) {
 	cfg.Progress = r.settings.Progress
 	cfg.Fetch = &report.FetchConfig{
 		URI: v.URI, SHA256: v.SHA256,
-		MaxBytes:       min(r.settings.MaxVideoBytes, r.job.Spec.ScratchSize.Value()),
+		MaxBytes:       min(r.settings.MaxVideoBytes, r.scratch().Value()),
 		Store:          r.settings.Store,
 		TimeoutSeconds: FetchTimeoutSeconds,
 	}
@@ -155,7 +155,7 @@ func (r *renderer) deliver() (corev1.Container, error) {
 		AttemptID:      AttemptID(r.job, r.attempt.Number),
 		Store:          r.settings.Store,
 		Outputs:        r.outputs(),
-		MaxBytes:       r.job.Spec.ScratchSize.Value(),
+		MaxBytes:       r.scratch().Value(),
 		TimeoutSeconds: r.job.Spec.DeliveryTimeoutSeconds,
 		Provenance: report.Provenance{
 			VideoURI: r.job.Spec.Video.URI, Engine: r.engine.Name, EngineGeneration: r.engine.Generation,
@@ -294,9 +294,10 @@ func (r *renderer) engineResources() corev1.ResourceRequirements {
 	if m, ok := out.Limits[corev1.ResourceMemory]; ok {
 		out.Requests[corev1.ResourceMemory] = m
 	}
-	// The pod's emptyDirs count against the sum of its containers' limits.
-	disk := r.job.Spec.ScratchSize.DeepCopy()
-	disk.Add(r.job.Spec.ScratchSize)
+	// The pod's emptyDirs count against the sum of its containers' limits: the
+	// source, what prepare makes of it, and the output.
+	disk := twice(*r.scratch())
+	disk.Add(*r.scratch())
 	disk.Add(ownLayer)
 	disk.Add(tmpSize)
 	out.Limits[corev1.ResourceEphemeralStorage] = disk

@@ -11,6 +11,8 @@ import (
 	"github.com/pose-dev/pose-operator/internal/report"
 )
 
+var defaultScratch = resource.MustParse("20Gi")
+
 const (
 	volumeBin               = "bin"
 	volumeInput             = "input"
@@ -32,7 +34,7 @@ const (
 )
 
 func (r *renderer) volumes() []corev1.Volume {
-	scratch := r.job.Spec.ScratchSize
+	scratch := *r.scratch()
 	v := []corev1.Volume{
 		emptyDir(volumeBin, binSize),
 		emptyDir(volumeInput, twice(scratch)), // the source and what prepare makes of it
@@ -57,6 +59,15 @@ func (r *renderer) volumes() []corev1.Volume {
 		v = append(v, corev1.Volume{Name: modelVolume(m), VolumeSource: modelSource(m)})
 	}
 	return v
+}
+
+// scratch is the disk that the job may use; the CRD's default sets it on every
+// job that went through the API server.
+func (r *renderer) scratch() *resource.Quantity {
+	if r.job.Spec.ScratchSize == nil {
+		return new(defaultScratch)
+	}
+	return r.job.Spec.ScratchSize
 }
 
 func (r *renderer) progressMount() []corev1.VolumeMount {

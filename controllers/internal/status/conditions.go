@@ -153,12 +153,13 @@ func working(c setter, in Input) {
 		s.Phase = v1alpha1.PhaseRunning
 	}
 	c.remove(v1alpha1.ConditionStalled, v1alpha1.ConditionComplete, v1alpha1.ConditionFailed, v1alpha1.ConditionFinished)
-	c.set(v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)
 	if s.Phase == v1alpha1.PhaseSuspended {
-		// kstatus calls a suspended object current: nothing is going on.
-		c.remove(v1alpha1.ConditionReconciling)
+		// A suspended object is current for kstatus: nothing is going on. It
+		// takes Ready=False for work in progress, so that goes as well.
+		c.remove(v1alpha1.ConditionReconciling, v1alpha1.ConditionReady)
 		return
 	}
+	c.set(v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)
 	c.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, reason, message)
 }
 

@@ -80,6 +80,13 @@ func records(in Input) []v1alpha1.Attempt {
 				out[i].Message = failure.Clean(in.Decision.Message, maxMessage)
 			}
 		}
+	case plan.KindFail:
+		for i := range out {
+			if out[i].State == v1alpha1.AttemptIntended {
+				out[i].State, out[i].Reason = v1alpha1.AttemptFailed, in.Decision.Reason
+				out[i].Message = "no pod was made: " + failure.Clean(in.Decision.Message, maxMessage-32)
+			}
+		}
 	}
 	return out
 }
@@ -166,13 +173,25 @@ func live(s *v1alpha1.PoseJobStatus, in Input) {
 	}
 }
 
+// maxCount bounds every number of a report: what is greater, or negative, is
+// nonsense and would overflow what is computed from it.
+const maxCount = 1 << 50
+
+// maxLeft is the longest time that an estimate is made for.
+const maxLeft = 366 * 24 * 3600
+
 func progress(p *Progress) *v1alpha1.JobProgress {
 	done, total := p.Frames, p.Total
+	for _, n := range []int64{done, total, p.Bytes, p.TotalBytes, p.MilliFPS} {
+		if n < 0 || n > maxCount {
+			return nil
+		}
+	}
 	if p.TotalBytes > 0 && total == 0 {
 		percent := int32(min(100, p.Bytes*100/p.TotalBytes)) //nolint:gosec // at most 100
 		return &v1alpha1.JobProgress{Summary: fmt.Sprintf("%d%%", percent), Percent: percent}
 	}
-	if total <= 0 || done < 0 {
+	if total == 0 {
 		return nil
 	}
 	done = min(done, total)
@@ -181,9 +200,11 @@ func progress(p *Progress) *v1alpha1.JobProgress {
 		Percent: int32(done * 100 / total), //nolint:gosec // at most 100
 	}
 	out.Summary = fmt.Sprintf("%d%% %d/%d", out.Percent, done, total)
-	if p.MilliFPS > 0 {
-		left := time.Duration((total-done)*1000/p.MilliFPS) * time.Second
-		at := metav1.NewTime(p.At.Add(left)).Rfc3339Copy()
+	if p.MilliFPS == 0 {
+		return out
+	}
+	if left := (total - done) * 1000 / p.MilliFPS; left <= maxLeft {
+		at := metav1.NewTime(p.At.Add(time.Duration(left) * time.Second)).Rfc3339Copy()
 		out.EstimatedCompletionTime = &at
 	}
 	return out

@@ -25,8 +25,12 @@ func image(name string) map[string]any {
 // Values of the chart for the clone's own images and the given store.
 func Values(s *Store) map[string]any {
 	return map[string]any{
-		"image":     map[string]any{"manager": image("manager"), "runner": image("pose-runner"), "media": image("media"), "pullPolicy": "IfNotPresent"},
-		"engines":   map[string]any{"mediapipe": map[string]any{"image": image("mediapipe")}},
+		"image": map[string]any{"manager": image("manager"), "runner": image("pose-runner"), "media": image("media"), "pullPolicy": "IfNotPresent"},
+		"engines": map[string]any{"mediapipe": map[string]any{
+			"image": image("mediapipe"),
+			// Two jobs side by side on a node of two cores.
+			"resources": map[string]any{"requests": map[string]any{"cpu": "300m"}, "limits": map[string]any{"memory": "2Gi"}},
+		}},
 		"podLabels": map[string]any{"pose.dev/build": random(4)}, // the same tag holds another image: start anew
 		"replicas":  1,
 		"verbosity": 1,
@@ -51,6 +55,10 @@ func (e *Env) InstallOperator(ctx context.Context, values map[string]any) error 
 	file := filepath.Join(dir, "values.yaml")
 	if err := os.WriteFile(file, raw, 0o600); err != nil {
 		return fmt.Errorf("write the chart's values: %w", err)
+	}
+	// Helm makes the CRDs of crds/ once and never upgrades them.
+	if _, err := e.Run(ctx, e.Tool("kube-assets/kubectl"), "apply", "--server-side", "--force-conflicts", "-f", "charts/pose-operator/crds"); err != nil {
+		return err
 	}
 	_, err = e.Run(ctx, e.Tool("helm"), "upgrade", "--install", "pose-operator", "charts/pose-operator",
 		"--namespace", SystemNamespace, "--create-namespace", "--values", file, "--wait", "--timeout", "3m")

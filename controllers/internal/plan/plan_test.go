@@ -1,0 +1,415 @@
+package plan_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
+	"github.com/pose-dev/pose-operator/controllers/internal/gen"
+	"github.com/pose-dev/pose-operator/controllers/internal/plan"
+)
+
+const gib = int64(1) << 30
+
+// engine with a ladder of five rungs.
+func engine() *v1alpha1.PoseEngine {
+	return gen.Engine("phalp").Variants(
+		gen.Variant("gpu", v1alpha1.GPU, gen.Detector("vitdet"), gen.Memory("8Gi", "16Gi")),
+		gen.Variant("gpu-half", v1alpha1.GPU, gen.Detector("vitdet"), gen.Memory("8Gi", "")),
+		gen.Variant("gpu-yolo", v1alpha1.GPU, gen.Detector("yolo")),
+		gen.Variant("cpu", v1alpha1.CPU, gen.Detector("vitdet")),
+		gen.Variant("cpu-yolo", v1alpha1.CPU, gen.Detector("yolo")),
+	).Build()
+}
+
+func failed(number int32, variant string, reason string, change ...func(*v1alpha1.Attempt)) v1alpha1.Attempt {
+	e := engine()
+	for _, v := range e.Spec.Variants {
+		if v.Name == variant {
+			change = append([]func(*v1alpha1.Attempt){
+				gen.Running("p"), gen.Failed(reason), func(a *v1alpha1.Attempt) { a.Detector, a.Node = v.Detector, "node-1" },
+			}, change...)
+			return gen.Attempt(number, variant, v.Device, change...)
+		}
+	}
+	return gen.Attempt(number, variant, v1alpha1.GPU, append([]func(*v1alpha1.Attempt){gen.Running("p"), gen.Failed(reason)}, change...)...)
+}
+
+// start of the job is 1000 seconds before now.
+var start = gen.Now.Add(-1000 * time.Second)
+
+func input(job *gen.JobBuilder, records []v1alpha1.Attempt, pods ...*gen.PodBuilder) plan.Input {
+	j := job.Build()
+	built := make([]corev1.Pod, len(pods))
+	for i, p := range pods {
+		built[i] = p.Build()
+	}
+	return plan.Input{Spec: &j.Spec, Attempts: attempt.Join(records, built), Engine: engine(), Started: start, Now: gen.Now}
+}
+
+func TestNext(t *testing.T) {
+	job := func() *gen.JobBuilder { return gen.Job("j") }
+	pod := func() *gen.PodBuilder { return gen.Pod("p1", 1, "gpu", v1alpha1.GPU) }
+	first := []v1alpha1.Attempt{gen.Attempt(1, "gpu", v1alpha1.GPU, gen.Running("p1"))}
+	intended := []v1alpha1.Attempt{gen.Attempt(1, "gpu", v1alpha1.GPU)}
+	change := func(in plan.Input, f func(*plan.Input)) plan.Input {
+		f(&in)
+		return in
+	}
+	pending := func(seconds int64) func(*v1alpha1.PoseJobSpec) {
+		return func(s *v1alpha1.PoseJobSpec) { s.PendingTimeoutSeconds = &seconds }
+	}
+	backoff := []v1alpha1.Attempt{failed(1, "gpu", v1alpha1.ReasonEngineError), gen.Attempt(2, "gpu", v1alpha1.GPU, func(a *v1alpha1.Attempt) {
+		at := gen.At(7)
+		a.NotBefore = &at
+	})}
+	for name, c := range map[string]struct {
+		in    plan.Input
+		want  plan.Kind
+		why   string // Reason
+		says  string
+		until int64 // seconds from now; 0 is never
+	}{
+		// 1. A result is accepted.
+		"a proven result is the end, whatever the spec says": {
+			in:   change(input(job().Suspend().Deadline(1), first), func(in *plan.Input) { in.Done, in.Denied, in.Engine = true, []string{"no"}, nil }),
+			want: plan.KindSucceed,
+		},
+		// 2. A pod is live.
+		"a running pod is waited for": {
+			in: input(job(), first, pod().Phase(corev1.PodRunning).Node("node-1")), want: plan.KindWait, why: v1alpha1.ReasonProgressing, says: "on node node-1",
+		},
+		"a running pod is waited for until the deadline": {
+			in: input(job().Deadline(1200), first, pod().Phase(corev1.PodRunning)), want: plan.KindWait, why: v1alpha1.ReasonProgressing, until: 200,
+		},
+		"a running pod does not mind an engine that is gone, or a policy that changed": {
+			in:   change(input(job(), first, pod().Phase(corev1.PodRunning)), func(in *plan.Input) { in.Engine, in.Denied = nil, []string{"no"} }),
+			want: plan.KindWait, why: v1alpha1.ReasonProgressing,
+		},
+		"suspend ends a live pod": {
+			in: input(job().Suspend(), first, pod().Phase(corev1.PodRunning)), want: plan.KindEndPod, why: v1alpha1.ReasonSuspendedAttempt,
+		},
+		"suspend comes before the deadline": {
+			in: input(job().Suspend().Deadline(10), first, pod().Phase(corev1.PodRunning)), want: plan.KindEndPod, why: v1alpha1.ReasonSuspendedAttempt,
+		},
+		"the deadline ends a live pod": {
+			in: input(job().Deadline(1000), first, pod().Phase(corev1.PodRunning)), want: plan.KindEndPod, why: v1alpha1.ReasonDeadlineExceeded, says: "16m40s",
+		},
+		"suspended time does not count for the deadline": {
+			in:   change(input(job().Deadline(1000), first, pod().Phase(corev1.PodRunning)), func(in *plan.Input) { in.Suspended = 30 * time.Second }),
+			want: plan.KindWait, why: v1alpha1.ReasonProgressing, until: 30,
+		},
+		"a recorded intent to end the pod is carried out after a restart": {
+			in: input(job(), []v1alpha1.Attempt{gen.Attempt(1, "gpu", v1alpha1.GPU, gen.Running("p1"), func(a *v1alpha1.Attempt) {
+				a.Reason, a.Message = v1alpha1.ReasonNoCapacity, "no node"
+			})}, pod()),
+			want: plan.KindEndPod, why: v1alpha1.ReasonNoCapacity, says: "no node",
+		},
+		"a pod that ends is waited for, even when the job is suspended": {
+			in: input(job().Suspend(), first, pod().Phase(corev1.PodRunning).Node("node-1").Deleting(-10, 30)), want: plan.KindWait, why: v1alpha1.ReasonProgressing, says: "attempt 1 ends", until: 80,
+		},
+		"a pod that should have ended and has not is said so, and never forced": {
+			in: input(job(), first, pod().Phase(corev1.PodRunning).Node("node-1").Deleting(-90, 30)), want: plan.KindWait, why: v1alpha1.ReasonWaitingForTermination, says: "node-1",
+		},
+		"an unschedulable pod waits when there is no time limit": {
+			in: input(job(), first, pod().Unschedulable("0/2 nodes", -900)), want: plan.KindWait, why: v1alpha1.ReasonProgressing, says: "0/2 nodes",
+		},
+		"an unschedulable pod waits within its time limit": {
+			in: input(job().Spec(pending(100)), first, pod().Unschedulable("0/2 nodes", -40)), want: plan.KindWait, why: v1alpha1.ReasonProgressing, until: 60,
+		},
+		"an unschedulable pod waits until the deadline if that is sooner": {
+			in: input(job().Spec(pending(100)).Deadline(1020), first, pod().Unschedulable("0/2 nodes", -40)), want: plan.KindWait, why: v1alpha1.ReasonProgressing, until: 20,
+		},
+		"a pod that no node takes is given up": {
+			in: input(job().Spec(pending(100)), first, pod().Unschedulable("0/2 nodes", -100)), want: plan.KindEndPod, why: v1alpha1.ReasonNoCapacity, says: "0/2 nodes",
+		},
+		"a pod behind a scheduling gate is not unschedulable": {
+			in:   input(job().Spec(pending(100)), first, pod().Condition(corev1.PodScheduled, corev1.ConditionFalse, corev1.PodReasonSchedulingGated, "gated", -900)),
+			want: plan.KindWait, why: v1alpha1.ReasonProgressing,
+		},
+		"a pod that has a node is not unschedulable, whatever a stale condition says": {
+			in:   input(job().Spec(pending(100)), first, pod().Unschedulable("0/2 nodes", -900).Node("node-1")),
+			want: plan.KindWait, why: v1alpha1.ReasonProgressing,
+		},
+		"an image that cannot be pulled is waited for within the start time-out": {
+			in:   input(job(), first, pod().Node("node-1").Waiting("copy", "ImagePullBackOff", "not found")),
+			want: plan.KindWait, why: v1alpha1.ReasonProgressing, says: "ImagePullBackOff: not found", until: 300,
+		},
+		"an image that cannot be pulled ends the pod after the start time-out": {
+			in:   input(job(), first, pod().With(func(p *corev1.Pod) { p.CreationTimestamp = gen.At(-600) }).Node("node-1").Waiting("engine", "ErrImagePull", "not found")),
+			want: plan.KindEndPod, why: v1alpha1.ReasonPodNotStartable, says: "container engine cannot start: ErrImagePull: not found",
+		},
+		"the time without a node does not count for the start time-out": {
+			in: input(job(), first, pod().With(func(p *corev1.Pod) { p.CreationTimestamp = gen.At(-9000) }).Node("node-1").
+				Condition(corev1.PodScheduled, corev1.ConditionTrue, "", "", -10).Waiting("copy", "ErrImagePull", "slow")),
+			want: plan.KindWait, why: v1alpha1.ReasonProgressing, until: 590,
+		},
+		"the time of fetch and prepare does not count for the start of the engine": {
+			in: input(job(), first, pod().With(func(p *corev1.Pod) { p.CreationTimestamp = gen.At(-9000) }).Node("node-1").
+				InputsDone().FinishedAt("prepare", -20).Waiting("engine", "ErrImagePull", "registry is slow")),
+			want: plan.KindWait, why: v1alpha1.ReasonProgressing, until: 580,
+		},
+		"a container that is only being created is waited for without end": {
+			in:   input(job(), first, pod().With(func(p *corev1.Pod) { p.CreationTimestamp = gen.At(-9000) }).Node("node-1").Waiting("engine", "ContainerCreating", "")),
+			want: plan.KindWait, why: v1alpha1.ReasonProgressing,
+		},
+		// 3. Suspended.
+		"a suspended job launches nothing": {
+			in: input(job().Suspend(), nil), want: plan.KindWait, why: v1alpha1.ReasonSuspended,
+		},
+		"a suspended job does not fail by its deadline": {
+			in: input(job().Suspend().Deadline(1), nil), want: plan.KindWait, why: v1alpha1.ReasonSuspended,
+		},
+		"a suspended job does not create an intended pod": {
+			in: input(job().Suspend(), intended), want: plan.KindWait, why: v1alpha1.ReasonSuspended,
+		},
+		// 4. Policy.
+		"what the policy denies fails before any pod": {
+			in:   change(input(job(), nil), func(in *plan.Input) { in.Denied = []string{"this", "that"} }),
+			want: plan.KindFail, why: v1alpha1.ReasonPolicyDenied, says: "this; that. Ask the platform admin",
+		},
+		// 5. Deadline.
+		"after the deadline the job fails": {
+			in: input(job().Deadline(1000), []v1alpha1.Attempt{failed(1, "gpu", v1alpha1.ReasonEngineError)}), want: plan.KindFail, why: v1alpha1.ReasonDeadlineExceeded,
+		},
+		"after the deadline an intended pod is not created any more": {
+			in: input(job().Deadline(999), intended), want: plan.KindFail, why: v1alpha1.ReasonDeadlineExceeded,
+		},
+		"a job that was not taken up yet has no deadline": {
+			in:   change(input(job().Deadline(1), nil), func(in *plan.Input) { in.Started = time.Time{} }),
+			want: plan.KindLaunch,
+		},
+		// 6. Engine.
+		"an engine that is not ready is waited for without end": {
+			in: change(input(job(), nil), func(in *plan.Input) {
+				in.Engine, in.EngineReason, in.EngineMessage = nil, v1alpha1.ReasonEngineNotReady, "no image"
+				in.Started = gen.Now.Add(-100 * time.Hour)
+			}),
+			want: plan.KindWait, why: v1alpha1.ReasonEngineNotReady, says: "no image",
+		},
+		"an engine that is not ready is waited for until the deadline": {
+			in: change(input(job().Deadline(1500), nil), func(in *plan.Input) {
+				in.Engine, in.EngineReason = nil, v1alpha1.ReasonEngineNotReady
+			}),
+			want: plan.KindWait, why: v1alpha1.ReasonEngineNotReady, until: 500,
+		},
+		"a missing engine is waited for, since GitOps applies in any order": {
+			in: change(input(job(), nil), func(in *plan.Input) {
+				in.Engine, in.EngineReason, in.Started = nil, v1alpha1.ReasonEngineNotFound, gen.Now.Add(-time.Minute)
+			}),
+			want: plan.KindWait, why: v1alpha1.ReasonEngineNotFound, until: 540,
+		},
+		"a missing engine is not waited for without end, since a mistyped name never appears": {
+			in: change(input(job(), nil), func(in *plan.Input) {
+				in.Engine, in.EngineReason, in.EngineMessage = nil, v1alpha1.ReasonEngineNotFound, "no PoseEngine"
+			}),
+			want: plan.KindFail, why: v1alpha1.ReasonEngineNotFound, says: "no PoseEngine",
+		},
+		// 7. Intended.
+		"an intended attempt without a pod is created": {
+			in: input(job(), intended), want: plan.KindCreate,
+		},
+		"an intended attempt waits for its time": {
+			in: input(job(), backoff), want: plan.KindWait, why: v1alpha1.ReasonBackingOff, says: "attempt 2", until: 7,
+		},
+		"an intended attempt waits for its time or the deadline": {
+			in: input(job().Deadline(1003), backoff), want: plan.KindWait, why: v1alpha1.ReasonBackingOff, until: 3,
+		},
+		"an intended attempt whose time has come is created": {
+			in: change(input(job(), backoff), func(in *plan.Input) { in.Now = in.Now.Add(7 * time.Second) }), want: plan.KindCreate,
+		},
+		// 8. The ladder.
+		"the first attempt is on the first rung": {
+			in: input(job(), nil), want: plan.KindLaunch,
+		},
+		"a variant that the engine does not have": {
+			in: input(job().Variants("gpu", "tpu"), nil), want: plan.KindFail, why: v1alpha1.ReasonVariantNotFound, says: `no variant "tpu"; it has gpu, gpu-half, gpu-yolo, cpu, cpu-yolo`,
+		},
+		"no variant for the device": {
+			in: input(job().Variants("gpu").Device(v1alpha1.DeviceCPU), nil), want: plan.KindFail, why: v1alpha1.ReasonNoVariantForDevice, says: "device CPU",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := plan.Next(c.in)
+			if d.Kind != c.want || (c.why != "" && d.Reason != c.why) {
+				t.Errorf("Next = %s %s (%s), want %s %s", d.Kind, d.Reason, d.Message, c.want, c.why)
+			}
+			if !strings.Contains(d.Message, c.says) {
+				t.Errorf("message %q does not say %q", d.Message, c.says)
+			}
+			var want time.Time
+			if c.until != 0 {
+				want = gen.Now.Add(time.Duration(c.until) * time.Second)
+			}
+			if !d.Until.Equal(want) {
+				t.Errorf("Until = %v, want %v", d.Until, want)
+			}
+		})
+	}
+}
+
+func TestLadder(t *testing.T) {
+	job := func() *gen.JobBuilder { return gen.Job("j") }
+	type next struct {
+		Number     int32
+		Variant    string
+		Memory     int64
+		AvoidNodes []string
+		After      int64 // seconds until NotBefore
+	}
+	peak := func(limit, peak int64) func(*v1alpha1.Attempt) {
+		return func(a *v1alpha1.Attempt) { a.LimitMemoryBytes, a.PeakMemoryBytes = limit, peak }
+	}
+	asked := func(memory int64) func(*v1alpha1.Attempt) {
+		return func(a *v1alpha1.Attempt) { a.MemoryBytes = memory }
+	}
+	action := func(act v1alpha1.Action) func(*v1alpha1.Attempt) {
+		return func(a *v1alpha1.Attempt) { a.Action = act }
+	}
+	away := func(nodes ...string) func(*v1alpha1.Attempt) {
+		return func(a *v1alpha1.Attempt) { a.AvoidNodes = nodes }
+	}
+	many := func(n int, reason string) []v1alpha1.Attempt {
+		var out []v1alpha1.Attempt
+		for i := range n {
+			out = append(out, failed(int32(i+1), "gpu", reason))
+		}
+		return out
+	}
+	own := v1alpha1.PodTemplate{Resources: &v1alpha1.DeviceResources{GPU: &v1alpha1.Resources{Limits: corev1.ResourceList{"memory": resource.MustParse("14Gi")}}}}
+	for name, c := range map[string]struct {
+		job     *gen.JobBuilder
+		history []v1alpha1.Attempt
+		want    next   // of a launch
+		end     string // reason of a failure
+		says    string
+	}{
+		"the job's own order decides the first rung": {job: job().Variants("cpu", "gpu"), want: next{Number: 1, Variant: "cpu"}},
+		"CPU only starts at the first CPU rung":      {job: job().Device(v1alpha1.DeviceCPU), want: next{Number: 1, Variant: "cpu"}},
+		"an empty device is Auto":                    {job: job().Device(""), want: next{Number: 1, Variant: "gpu"}},
+		"GPU only ends after the last GPU rung":      {job: job().Device(v1alpha1.DeviceGPU), history: []v1alpha1.Attempt{failed(1, "gpu-yolo", "OutputInvalid")}, end: "OutputInvalid"},
+		"the device must not change":                 {job: job().Spec(func(s *v1alpha1.PoseJobSpec) { s.Fallback.Device = v1alpha1.Deny }), history: []v1alpha1.Attempt{failed(1, "gpu-yolo", "OutputInvalid")}, end: "OutputInvalid"},
+		"the detector must not change":               {job: job().Spec(func(s *v1alpha1.PoseJobSpec) { s.Fallback.Detector = v1alpha1.Deny }), history: []v1alpha1.Attempt{failed(1, "gpu-half", "OutputInvalid")}, want: next{Number: 2, Variant: "cpu"}},
+		"neither device nor detector may change": {job: job().Spec(func(s *v1alpha1.PoseJobSpec) {
+			s.Fallback = v1alpha1.Fallback{Device: v1alpha1.Deny, Detector: v1alpha1.Deny}
+		}), history: []v1alpha1.Attempt{failed(1, "gpu-half", "OutputInvalid")}, end: "OutputInvalid"},
+		"a crash in detector load skips the same detector": {history: []v1alpha1.Attempt{failed(1, "gpu", "DetectorLoadCrash")}, want: next{Number: 2, Variant: "gpu-yolo"}},
+		"the same detector on the other device is tried":   {history: []v1alpha1.Attempt{failed(1, "gpu", "DetectorLoadCrash"), failed(2, "gpu-yolo", "DetectorLoadCrash")}, want: next{Number: 3, Variant: "cpu"}},
+		"what was skipped is said in the end": {
+			job: job().Variants("gpu", "gpu-half"), history: []v1alpha1.Attempt{failed(1, "gpu", "DetectorLoadCrash")},
+			end: "DetectorLoadCrash", says: "skipped because they load the same detector on the same device: gpu-half",
+		},
+		"variants that name no detector share none": {job: job(), history: []v1alpha1.Attempt{failed(1, "old", "DetectorLoadCrash")}, want: next{Number: 2, Variant: "gpu"}},
+
+		"an unknown failure is repeated with backoff":       {history: many(1, "EngineError"), want: next{Number: 2, Variant: "gpu", After: 10}},
+		"the backoff doubles":                               {history: many(2, "EngineError"), want: next{Number: 3, Variant: "gpu", After: 20}},
+		"after the backoff limit comes the next variant":    {history: many(3, "EngineError"), want: next{Number: 4, Variant: "gpu-half"}},
+		"with a backoff limit of 0 nothing is repeated":     {job: job().BackoffLimit(0), history: many(1, "EngineError"), want: next{Number: 2, Variant: "gpu-half"}},
+		"the backoff limit is the variant's own":            {history: append(many(3, "EngineError"), failed(4, "gpu-half", "EngineError")), want: next{Number: 5, Variant: "gpu-half", After: 10}},
+		"the backoff is bounded":                            {job: job().BackoffLimit(5), history: many(5, "EngineError"), want: next{Number: 6, Variant: "gpu", After: 160}},
+		"a reason that nobody knows is repeated":            {history: many(1, "Surprise"), want: next{Number: 2, Variant: "gpu", After: 10}},
+		"a failed upload is repeated":                       {history: many(1, "DeliveryFailed"), want: next{Number: 2, Variant: "gpu", After: 10}},
+		"a failure without a reason is repeated":            {history: many(1, ""), want: next{Number: 2, Variant: "gpu", After: 10}},
+		"the last variant's last failure is the job's":      {history: []v1alpha1.Attempt{failed(1, "cpu-yolo", "OutputInvalid")}, end: "OutputInvalid", says: "it failed"},
+		"a rung that was tried is not tried again":          {history: []v1alpha1.Attempt{failed(1, "gpu-half", "OutputInvalid"), failed(2, "gpu", "OutputInvalid")}, want: next{Number: 3, Variant: "gpu-yolo"}},
+		"numbers go on from the last one, not the count":    {history: []v1alpha1.Attempt{failed(7, "gpu", "OutputInvalid")}, want: next{Number: 8, Variant: "gpu-half"}},
+		"a variant that the engine lost goes to an untried": {history: []v1alpha1.Attempt{failed(1, "gpu", "OutputInvalid"), failed(2, "lost", "EngineError")}, want: next{Number: 3, Variant: "gpu-half"}},
+
+		"the video is not there: the end":         {history: many(1, "InputUnavailable"), end: "InputUnavailable"},
+		"the video is none: the end":              {history: many(1, "InputInvalid"), end: "InputInvalid"},
+		"the scratch is too small: the end":       {history: many(1, "ScratchSpaceExceeded"), end: "ScratchSpaceExceeded"},
+		"the results are short: the next variant": {history: many(1, "OutputInvalid"), want: next{Number: 2, Variant: "gpu-half"}},
+		"it stood still: the next variant":        {history: many(1, "NoProgress"), want: next{Number: 2, Variant: "gpu-half"}},
+		"no node took it: the next variant":       {history: many(1, "NoCapacity"), want: next{Number: 2, Variant: "gpu-half"}},
+		"it cannot start: the next variant":       {history: many(1, "PodNotStartable"), want: next{Number: 2, Variant: "gpu-half"}},
+
+		"a model load crash goes elsewhere once":             {history: many(1, "ModelLoadCrash"), want: next{Number: 2, Variant: "gpu", AvoidNodes: []string{"node-1"}}},
+		"a second model load crash goes on":                  {history: many(2, "ModelLoadCrash"), want: next{Number: 3, Variant: "gpu-half"}},
+		"elsewhere means nothing where the node is unknown":  {history: []v1alpha1.Attempt{failed(1, "gpu", "ModelLoadCrash", func(a *v1alpha1.Attempt) { a.Node = "" })}, want: next{Number: 2, Variant: "gpu"}},
+		"a node is avoided once":                             {history: []v1alpha1.Attempt{failed(1, "gpu", "ModelLoadCrash", away("node-1"))}, want: next{Number: 2, Variant: "gpu", AvoidNodes: []string{"node-1"}}},
+		"no more than eight nodes are avoided":               {history: []v1alpha1.Attempt{failed(1, "gpu", "ModelLoadCrash", away("1", "2", "3", "4", "5", "6", "7", "8"))}, want: next{Number: 2, Variant: "gpu", AvoidNodes: []string{"2", "3", "4", "5", "6", "7", "8", "node-1"}}},
+		"avoided nodes and memory stay while it is repeated": {history: []v1alpha1.Attempt{failed(1, "gpu", "Disrupted", away("n"), asked(9*gib))}, want: next{Number: 2, Variant: "gpu", AvoidNodes: []string{"n"}, Memory: 9 * gib}},
+		"another variant starts without them":                {history: []v1alpha1.Attempt{failed(1, "gpu", "NoProgress", away("n"), asked(9*gib))}, want: next{Number: 2, Variant: "gpu-half"}},
+
+		"a disruption costs nothing and waits for nothing":                        {job: job().BackoffLimit(0), history: many(9, "Disrupted"), want: next{Number: 10, Variant: "gpu"}},
+		"disruptions are bounded":                                                 {history: many(17, "Disrupted"), end: "Disrupted", says: "disrupted 17 times"},
+		"sixteen disruptions are not yet too many":                                {history: many(16, "Disrupted"), want: next{Number: 17, Variant: "gpu"}},
+		"a suspended attempt costs nothing":                                       {job: job().BackoffLimit(0), history: many(20, "SuspendedAttempt"), want: next{Number: 21, Variant: "gpu"}},
+		"disruptions between failures change no backoff":                          {history: []v1alpha1.Attempt{failed(1, "gpu", "EngineError"), failed(2, "gpu", "Disrupted"), failed(3, "gpu", "EngineError")}, want: next{Number: 4, Variant: "gpu", After: 20}},
+		"the bound on all attempts":                                               {history: many(v1alpha1.MaxAttempts, "SuspendedAttempt"), end: "AttemptsExhausted", says: "40 attempts"},
+		"the bound on all attempts admits the last one":                           {history: many(v1alpha1.MaxAttempts-1, "SuspendedAttempt"), want: next{Number: v1alpha1.MaxAttempts, Variant: "gpu"}},
+		"out of memory: half as much again as the peak seen":                      {history: []v1alpha1.Attempt{failed(1, "gpu", "OutOfMemory", peak(8*gib, 8*gib))}, want: next{Number: 2, Variant: "gpu", Memory: 12 * gib}},
+		"out of memory: at most maxMemory":                                        {history: []v1alpha1.Attempt{failed(1, "gpu", "OutOfMemory", peak(15*gib, 15*gib))}, want: next{Number: 2, Variant: "gpu", Memory: 16 * gib}},
+		"out of memory with nothing measured: from the limit in the engine":       {history: []v1alpha1.Attempt{failed(1, "gpu", "OutOfMemory")}, want: next{Number: 2, Variant: "gpu", Memory: 12 * gib}},
+		"out of memory with nothing measured: from the job's own limit":           {job: job().Template(own), history: []v1alpha1.Attempt{failed(1, "gpu", "OutOfMemory")}, want: next{Number: 2, Variant: "gpu", Memory: 16 * gib}},
+		"out of memory a second time: the next variant":                           {history: []v1alpha1.Attempt{failed(1, "gpu", "OutOfMemory"), failed(2, "gpu", "OutOfMemory", asked(12*gib))}, want: next{Number: 3, Variant: "gpu-half"}},
+		"out of memory at maxMemory: the next variant":                            {history: []v1alpha1.Attempt{failed(1, "gpu", "OutOfMemory", peak(16*gib, 16*gib))}, want: next{Number: 2, Variant: "gpu-half"}},
+		"out of memory where maxMemory is unset: the next variant":                {history: []v1alpha1.Attempt{failed(1, "gpu-half", "OutOfMemory")}, want: next{Number: 2, Variant: "gpu-yolo"}},
+		"out of memory with a peak below the limit: above the limit all the same": {history: []v1alpha1.Attempt{failed(1, "gpu", "OutOfMemory", peak(8*gib, gib))}, want: next{Number: 2, Variant: "gpu", Memory: 12 * gib}},
+		"an absurd peak that an engine claims stays below maxMemory":              {history: []v1alpha1.Attempt{failed(1, "gpu", "OutOfMemory", peak(8*gib, 1<<62))}, want: next{Number: 2, Variant: "gpu", Memory: 16 * gib}},
+
+		"an engine's rule says Fail":            {history: []v1alpha1.Attempt{failed(1, "gpu", "Custom", action(v1alpha1.ActionFail))}, end: "Custom"},
+		"an engine's rule says NextVariant":     {history: []v1alpha1.Attempt{failed(1, "gpu", "Custom", action(v1alpha1.ActionNextVariant))}, want: next{Number: 2, Variant: "gpu-half"}},
+		"an engine's rule says RetryElsewhere":  {history: []v1alpha1.Attempt{failed(1, "gpu", "Custom", action(v1alpha1.ActionRetryElsewhere))}, want: next{Number: 2, Variant: "gpu", AvoidNodes: []string{"node-1"}}},
+		"an engine's rule says Retry of an end": {history: []v1alpha1.Attempt{failed(1, "gpu", "InputInvalid", action(v1alpha1.ActionRetry))}, want: next{Number: 2, Variant: "gpu", After: 10}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.job == nil {
+				c.job = job()
+			}
+			d := plan.Next(input(c.job, c.history))
+			if c.end != "" {
+				if d.Kind != plan.KindFail || d.Reason != c.end || !strings.Contains(d.Message, c.says) {
+					t.Errorf("Next = %s %s (%s) %+v, want Fail %s saying %q", d.Kind, d.Reason, d.Message, d.Next, c.end, c.says)
+				}
+				return
+			}
+			if d.Kind != plan.KindLaunch {
+				t.Fatalf("Next = %s %s (%s), want Launch of %+v", d.Kind, d.Reason, d.Message, c.want)
+			}
+			got := next{Number: d.Next.Number, Variant: d.Next.Variant, Memory: d.Next.MemoryBytes, AvoidNodes: d.Next.AvoidNodes}
+			if d.Next.NotBefore != nil {
+				got.After = int64(d.Next.NotBefore.Sub(gen.Now) / time.Second)
+			}
+			if diff := cmp.Diff(c.want, got, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("launch (-want +got):\n%s", diff)
+			}
+			if d.Next.State != v1alpha1.AttemptIntended || d.Next.EngineGeneration != 1 {
+				t.Errorf("launch = %+v, want an intent with the engine's generation", d.Next)
+			}
+		})
+	}
+}
+
+func TestActionForKnowsEveryReasonOfTheAPI(t *testing.T) {
+	for reason, want := range map[string]v1alpha1.Action{
+		v1alpha1.ReasonDetectorLoadCrash:    v1alpha1.ActionNextVariant,
+		v1alpha1.ReasonModelLoadCrash:       v1alpha1.ActionRetryElsewhere,
+		v1alpha1.ReasonOutOfMemory:          v1alpha1.ActionRetry,
+		v1alpha1.ReasonScratchSpaceExceeded: v1alpha1.ActionFail,
+		v1alpha1.ReasonDisrupted:            v1alpha1.ActionRetry,
+		v1alpha1.ReasonNoCapacity:           v1alpha1.ActionNextVariant,
+		v1alpha1.ReasonPodNotStartable:      v1alpha1.ActionNextVariant,
+		v1alpha1.ReasonInputUnavailable:     v1alpha1.ActionFail,
+		v1alpha1.ReasonInputInvalid:         v1alpha1.ActionFail,
+		v1alpha1.ReasonOutputInvalid:        v1alpha1.ActionNextVariant,
+		v1alpha1.ReasonDeliveryFailed:       v1alpha1.ActionRetry,
+		v1alpha1.ReasonNoProgress:           v1alpha1.ActionNextVariant,
+		v1alpha1.ReasonDeadlineExceeded:     v1alpha1.ActionFail,
+		v1alpha1.ReasonEngineError:          v1alpha1.ActionRetry,
+		v1alpha1.ReasonSuspendedAttempt:     v1alpha1.ActionRetry,
+		"NobodyKnows":                       v1alpha1.ActionRetry,
+		"":                                  v1alpha1.ActionRetry,
+	} {
+		if got := plan.ActionFor(reason); got != want {
+			t.Errorf("ActionFor(%q) = %s, want %s", reason, got, want)
+		}
+	}
+}

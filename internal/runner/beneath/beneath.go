@@ -1,0 +1,161 @@
+// Package beneath opens and makes files below a folder without ever following a
+// link. It walks one component at a time with O_NOFOLLOW, which is what openat2
+// with RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS does, and also works under container
+// runtimes whose seccomp profile refuses openat2.
+package beneath
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrLink says that a component of a path is a symbolic link.
+var ErrLink = errors.New("is a symbolic link, which is not followed")
+
+// ErrNotRegular says that a path is no regular file.
+var ErrNotRegular = errors.New("is not a regular file")
+
+// Open opens the regular file rel below dir for reading.
+func Open(dir, rel string) (*os.File, error) {
+	parts, err := split(rel)
+	if err != nil {
+		return nil, err
+	}
+	parent, err := walk(dir, parts[:len(parts)-1], false)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(parent)
+	// O_NONBLOCK: a FIFO in the place of a file must not block us.
+	fd, err := openat(parent, parts[len(parts)-1], unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, pathError("open", rel, err)
+	}
+	f := os.NewFile(uintptr(fd), filepath.Join(dir, rel))
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		f.Close()
+		return nil, pathError("open", rel, ErrNotRegular)
+	}
+	return f, nil
+}
+
+// Write makes the file rel below dir, with its folders, from what fill writes:
+// into a temporary file that is synced and then renamed.
+func Write(dir, rel string, fill func(*os.File) error) error {
+	parts, err := split(rel)
+	if err != nil {
+		return err
+	}
+	parent, err := walk(dir, parts[:len(parts)-1], true)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(parent)
+	name := parts[len(parts)-1]
+	temp := fmt.Sprintf(".%s.%d.tmp", name, os.Getpid())
+	_ = unix.Unlinkat(parent, temp, 0)
+	fd, err := openat(parent, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o660)
+	if err != nil {
+		return pathError("create", rel, err)
+	}
+	f := os.NewFile(uintptr(fd), filepath.Join(dir, rel))
+	if err := fillAndSync(f, fill); err != nil {
+		_ = unix.Unlinkat(parent, temp, 0)
+		return err
+	}
+	if err := unix.Renameat(parent, temp, parent, name); err != nil {
+		_ = unix.Unlinkat(parent, temp, 0)
+		return pathError("rename", rel, err)
+	}
+	// The rename itself must be on disk too; some network file systems refuse
+	// to sync a folder, and they order renames themselves.
+	if err := unix.Fsync(parent); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOTSUP) {
+		return pathError("sync the folder of", rel, err)
+	}
+	return nil
+}
+
+func fillAndSync(f *os.File, fill func(*os.File) error) error {
+	err := fill(f)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// split gives the components of rel, none of which leads upwards.
+func split(rel string) ([]string, error) {
+	if !filepath.IsLocal(rel) || filepath.Clean(rel) == "." || strings.ContainsRune(rel, 0) {
+		return nil, fmt.Errorf("path %q does not name a file below its folder", rel)
+	}
+	return strings.Split(filepath.Clean(rel), "/"), nil
+}
+
+// walk opens the folder that parts lead to; make creates what is missing.
+func walk(dir string, parts []string, create bool) (int, error) {
+	fd, err := openat(unix.AT_FDCWD, dir, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, pathError("open", dir, err)
+	}
+	for i, part := range parts {
+		if create {
+			if err := unix.Mkdirat(fd, part, 0o770); err != nil && !errors.Is(err, unix.EEXIST) {
+				unix.Close(fd)
+				return -1, pathError("create", filepath.Join(parts[:i+1]...), err)
+			}
+		}
+		next, err := openat(fd, part, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			err = explain(fd, part, err)
+		}
+		unix.Close(fd)
+		if err != nil {
+			return -1, pathError("open", filepath.Join(parts[:i+1]...), err)
+		}
+		fd = next
+	}
+	return fd, nil
+}
+
+// explain tells a link apart from a file: O_DIRECTORY|O_NOFOLLOW gives ENOTDIR
+// for both.
+func explain(parent int, name string, err error) error {
+	var st unix.Stat_t
+	if unix.Fstatat(parent, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		return ErrLink
+	}
+	return err
+}
+
+func openat(parent int, name string, flags int, mode uint32) (int, error) {
+	for {
+		fd, err := unix.Openat(parent, name, flags, mode)
+		if !errors.Is(err, unix.EINTR) {
+			return fd, err
+		}
+	}
+}
+
+func pathError(op, path string, err error) error {
+	switch {
+	case errors.Is(err, unix.ELOOP):
+		err = ErrLink
+	case errors.Is(err, unix.ENXIO): // a socket, or a FIFO without a writer
+		err = ErrNotRegular
+	}
+	return &fs.PathError{Op: op, Path: path, Err: err}
+}

@@ -1,0 +1,174 @@
+// Package deliver is the trusted role that decides whether an attempt has a
+// result: it watches the engine, checks what it wrote, uploads it and says so.
+package deliver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"time"
+
+	"github.com/pose-dev/pose-operator/internal/report"
+	"github.com/pose-dev/pose-operator/internal/result"
+	"github.com/pose-dev/pose-operator/internal/runner/layout"
+	"github.com/pose-dev/pose-operator/internal/runner/outcome"
+	"github.com/pose-dev/pose-operator/internal/runner/progress"
+	"github.com/pose-dev/pose-operator/internal/storage"
+)
+
+// diagnosticsTime bounds the upload of a failed engine's log: the next attempt
+// waits for this pod's end.
+const diagnosticsTime = 30 * time.Second
+
+// maxDiagnostics bounds that log, in bytes.
+const maxDiagnostics = 4 << 20
+
+// Role is one run of the role.
+type Role struct {
+	Config report.DeliverConfig
+	Job    report.JobRef
+	Layout layout.Layout
+	Push   func(report.Progress)
+	Log    io.Writer
+}
+
+// attemptID becomes part of an object's key.
+var attemptID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+
+// Run follows the engine to its end and delivers its result. The termination
+// has Result Skipped when there is nothing to judge.
+func (r *Role) Run(ctx context.Context) (*report.Termination, error) {
+	t := &report.Termination{}
+	if !attemptID.MatchString(r.Config.AttemptID) {
+		return t, outcome.Failf(report.ReasonConfig, "attempt id %q cannot be a folder's name", r.Config.AttemptID)
+	}
+	facts, err := readFacts(r.Layout.FactsFile)
+	if err != nil {
+		return t, err
+	}
+	started := time.Now()
+	pace := &progress.Pace{}
+	engine, ok, err := follow(ctx, r.Layout.SocketFile, r.Layout.EngineFile, r.wait(), func(e report.EngineReport) {
+		r.Push(engineProgress(e, facts.Frames, pace, time.Now()))
+	})
+	if err != nil && !errors.Is(err, errNoEngine) {
+		return t, err
+	}
+	ended := time.Now()
+	if err != nil || !ok || engine.ExitCode == nil || *engine.ExitCode != 0 {
+		t.Result, t.Message = report.ResultSkipped, ending(engine, ok)
+		if err != nil {
+			t.Message = err.Error()
+		}
+		fmt.Fprintf(r.Log, "pose-runner: %s, nothing to deliver\n", t.Message)
+		r.diagnostics(ctx)
+		return t, nil
+	}
+	fmt.Fprintln(r.Log, "pose-runner: the engine ended with exit code 0, checking its outputs")
+	t.Deliver, err = r.result(ctx, facts, started, ended)
+	if err != nil && ctx.Err() == nil {
+		r.diagnostics(ctx)
+	}
+	return t, err
+}
+
+func (r *Role) wait() time.Duration {
+	if r.Config.EngineWaitSeconds > 0 {
+		return time.Duration(r.Config.EngineWaitSeconds) * time.Second
+	}
+	return defaultWait
+}
+
+// engineProgress turns what exec saw into what is shown.
+func engineProgress(e report.EngineReport, frames int64, pace *progress.Pace, now time.Time) report.Progress {
+	p := report.Progress{Stage: e.Stage, Frames: e.Frames, Total: e.Total}
+	if p.Stage == "" {
+		p.Stage = report.StageStart
+	}
+	if p.Total == 0 {
+		p.Total = frames
+	}
+	p.MilliFPS = pace.Add(now, e.Frames)
+	return p
+}
+
+// result judges and uploads.
+func (r *Role) result(ctx context.Context, facts report.VideoFacts, started, ended time.Time) (*report.DeliveryReport, error) {
+	r.Push(report.Progress{Stage: report.StageDeliver})
+	j, err := judge(ctx, r.Config, r.Layout.OutputDir, facts)
+	if err != nil {
+		return nil, err
+	}
+	defer j.close()
+	if !j.proven {
+		return nil, outcome.Failf(report.ReasonOutputInvalid, "no output proves that all %d frames were covered: an engine needs a required output of format %s", facts.Frames, report.FormatPoseJSON)
+	}
+	if r.Config.TimeoutSeconds > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(r.Config.TimeoutSeconds)*time.Second)
+		defer cancel()
+	}
+	u, err := r.uploader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer u.sink.Close()
+	rep, err := u.deliver(ctx, j, result.Manifest{
+		APIVersion: result.APIVersion, Kind: result.KindManifest, Version: 1, Job: r.Job, AttemptID: r.Config.AttemptID,
+		Video: facts, Provenance: r.Config.Provenance, People: j.summary.People, Frames: j.summary.Frames,
+		StartedAt: stamp(started), EngineEndedAt: stamp(ended),
+	})
+	if err == nil {
+		fmt.Fprintf(r.Log, "pose-runner: delivered %d files to %s: %d frames, %d people\n", len(rep.Files), rep.URI, rep.Frames, rep.People)
+	}
+	return rep, err
+}
+
+func stamp(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
+
+func (r *Role) uploader(ctx context.Context) (*uploader, error) {
+	u := &uploader{cfg: r.Config, job: r.Job, log: r.Log, push: func(done, total int64) {
+		r.Push(report.Progress{Stage: report.StageDeliver, Bytes: done, TotalBytes: total})
+	}}
+	var err error
+	u.sink, err = storage.OpenSink(ctx, r.Config.URI, storage.Options{
+		Store: r.Config.Store, CredentialsDir: r.Layout.CredentialsDir, PVCMount: r.Config.PVCMount,
+	})
+	return u, u.failure(ctx, err)
+}
+
+// diagnostics uploads the engine's log to the attempt's folder, best effort:
+// the verdict does not depend on it.
+func (r *Role) diagnostics(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, diagnosticsTime)
+	defer cancel()
+	err := func() error {
+		f, err := os.Open(r.Layout.Diagnostics)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		info, err := f.Stat()
+		if err != nil || info.Size() == 0 || !info.Mode().IsRegular() {
+			return err
+		}
+		u, err := r.uploader(ctx)
+		if err != nil {
+			return err
+		}
+		defer u.sink.Close()
+		n := min(info.Size(), maxDiagnostics)
+		o := storage.Object{Key: u.folder() + "/engine.log", Size: n, MediaType: "text/plain; charset=utf-8"}
+		return u.retry(ctx, func(ctx context.Context) error {
+			return u.sink.Put(ctx, o, io.NewSectionReader(f, info.Size()-n, n))
+		})
+	}()
+	if err != nil {
+		fmt.Fprintf(r.Log, "pose-runner: the engine's log is not uploaded: %v\n", err)
+		return
+	}
+	fmt.Fprintln(r.Log, "pose-runner: the engine's log was uploaded as engine.log")
+}

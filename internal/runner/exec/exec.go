@@ -1,0 +1,283 @@
+// Package exec is the role that runs the engine: as PID 1 of the user's image it
+// starts the engine as its child, without network, watches log, memory and
+// stalls, and says truthfully how the engine ended.
+package exec
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pose-dev/pose-operator/internal/report"
+	"github.com/pose-dev/pose-operator/internal/runner/layout"
+	"github.com/pose-dev/pose-operator/internal/runner/outcome"
+)
+
+const (
+	sampleEvery  = 250 * time.Millisecond
+	publishEvery = 500 * time.Millisecond
+	// writeEvery bounds how often the termination message is rewritten.
+	writeEvery = time.Second
+	// drain is how long output is awaited after the engine ended: children that
+	// it left behind may hold the pipe open.
+	drain = 2 * time.Second
+	// lastWords is how long a stalled engine has to print its stacks.
+	lastWords = 5 * time.Second
+	// defaultGrace is Kubernetes' default terminationGracePeriodSeconds.
+	defaultGrace = 30 * time.Second
+)
+
+// Result is how the role ended.
+type Result struct {
+	Report   report.EngineReport
+	ExitCode int
+}
+
+// runner is one run of an engine.
+type runner struct {
+	cfg    report.ExecConfig
+	l      layout.Layout
+	stdout io.Writer
+	term   *outcome.Writer
+
+	track   *tracker
+	meter   *meter
+	server  *server
+	log     *logFile
+	process *process
+	gpu     string
+
+	started time.Time
+	written time.Time
+	stalled string // why the engine was ended, "" if it was not
+}
+
+// Run runs the engine until it ends. Cancelling ctx is the pod's SIGTERM.
+func Run(ctx context.Context, cfg report.ExecConfig, l layout.Layout, stdout io.Writer, term *outcome.Writer) (Result, error) {
+	// The engine runs as the same user; it must not read or write our memory,
+	// from where the network could be reached.
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	now := time.Now()
+	r := &runner{cfg: cfg, l: l, stdout: stdout, term: term, started: now, meter: newMeter(), gpu: findGPU("/")}
+	res, err := r.run(ctx, now)
+	r.leave(res.Report)
+	if r.server != nil {
+		r.server.publish(res.Report)
+		r.server.close()
+	}
+	r.log.Close()
+	return res, err
+}
+
+func (r *runner) run(ctx context.Context, now time.Time) (Result, error) {
+	failed := Result{ExitCode: 1}
+	_ = os.Remove(r.l.EngineFile)
+	var err error
+	if r.track, err = newTracker(r.cfg, now); err != nil {
+		return failed, outcome.Failf(report.ReasonConfig, "%w: correct the PoseEngine", err)
+	}
+	r.track.total = plannedFrames(r.l.FactsFile)
+	if r.server, err = serve(r.l.SocketFile); err != nil {
+		return failed, err
+	}
+	if r.log, err = openLog(r.l.Diagnostics, keepLog); err != nil {
+		fmt.Fprintf(r.stdout, "pose-runner: the engine's log is not kept for upload: %v\n", err)
+	}
+	r.write(now)
+	if r.process, err = start(r.cfg, engineEnv(os.Environ())); err != nil {
+		fmt.Fprintf(r.stdout, "pose-runner: %v\n", err)
+		return failed, err
+	}
+	r.meter.pgid = r.process.pid
+	return r.follow(ctx)
+}
+
+// follow watches the engine until it has ended.
+func (r *runner) follow(ctx context.Context) (Result, error) {
+	chunks := make(chan []byte, 16)
+	go readChunks(r.process.out, chunks)
+	ended := make(chan waited, 1)
+	go func() {
+		e, err := wait(r.process.pid)
+		ended <- waited{e, err}
+	}()
+	last := r.watch(ctx, chunks, ended)
+	if last.err != nil {
+		return Result{ExitCode: 1}, last.err
+	}
+	// Whatever the engine left behind goes with it.
+	r.process.signal(syscall.SIGKILL)
+	share(r.l.OutputDir)
+	r.meter.sample()
+	r.meter.peak = max(r.meter.peak, last.end.maxRSS)
+	rep := r.snapshot(time.Now())
+	last.end.fill(&rep)
+	res := Result{Report: rep, ExitCode: last.end.exitCode()}
+	if r.stalled != "" {
+		return res, outcome.Failf(report.ReasonNoProgress, "%s", r.stalled)
+	}
+	return res, nil
+}
+
+type waited struct {
+	end end
+	err error
+}
+
+// watch is the event loop. It returns when the engine has ended and its output
+// is read.
+func (r *runner) watch(ctx context.Context, chunks <-chan []byte, ended <-chan waited) waited {
+	lines := &splitter{line: func(s string) {
+		if now := time.Now(); r.track.Line(now, s) {
+			r.write(now)
+		}
+	}}
+	defer lines.Flush()
+	tick := time.NewTicker(sampleEvery)
+	defer tick.Stop()
+	var (
+		last    waited
+		killAt  <-chan time.Time
+		drained <-chan time.Time
+		stop    = ctx.Done()
+		begun   time.Time // of a stall's end
+		sent    time.Time // last report
+	)
+	for {
+		select {
+		case b, ok := <-chunks:
+			if !ok {
+				chunks = nil
+				if drained != nil {
+					return last
+				}
+				continue
+			}
+			r.take(b, lines)
+		case last = <-ended:
+			if chunks == nil || last.err != nil {
+				return last
+			}
+			ended, drained = nil, time.After(drain)
+		case <-drained:
+			return last
+		case <-stop:
+			stop, killAt = nil, time.After(killAfter(r.cfg.GraceSeconds))
+			fmt.Fprintln(r.stdout, "pose-runner: the pod is to end, telling the engine (SIGTERM)")
+			r.process.signal(syscall.SIGTERM)
+		case <-killAt:
+			r.process.signal(syscall.SIGKILL)
+		case now := <-tick.C:
+			r.meter.sample()
+			if ended != nil {
+				begun = r.checkStall(now, begun)
+			}
+			if now.Sub(sent) >= publishEvery {
+				sent = now
+				r.server.publish(r.snapshot(now))
+			}
+			if r.meter.peak > 0 && now.Sub(r.written) >= writeEvery && r.meter.grown() {
+				r.write(now)
+			}
+		}
+	}
+}
+
+// take passes output on unchanged, keeps it and reads its lines.
+func (r *runner) take(b []byte, lines *splitter) {
+	_, _ = r.stdout.Write(b)
+	r.log.Write(b)
+	r.track.moved = time.Now()
+	lines.Write(b)
+}
+
+// checkStall ends an engine that stands still: SIGABRT first, on which Python's
+// faulthandler prints where every thread stands, then SIGKILL.
+func (r *runner) checkStall(now, begun time.Time) time.Time {
+	limit := time.Duration(r.cfg.StallTimeoutSeconds) * time.Second
+	switch {
+	case limit <= 0:
+	case begun.IsZero() && r.track.Idle(now) >= limit:
+		r.stalled = fmt.Sprintf("the engine showed no progress for %s in stage %s at frame %d and was ended", limit, r.track.current(), r.track.done)
+		fmt.Fprintf(r.stdout, "pose-runner: %s\n", r.stalled)
+		_ = syscall.Kill(r.process.pid, syscall.SIGABRT)
+		return now
+	case !begun.IsZero() && now.Sub(begun) >= lastWords:
+		r.process.signal(syscall.SIGKILL)
+	}
+	return begun
+}
+
+// killAfter is when a told engine is killed: early enough to report it.
+func killAfter(graceSeconds int64) time.Duration {
+	grace := defaultGrace
+	if graceSeconds > 0 {
+		grace = time.Duration(graceSeconds) * time.Second
+	}
+	return max(grace-5*time.Second, grace/2)
+}
+
+func (r *runner) snapshot(now time.Time) report.EngineReport {
+	rep := report.EngineReport{
+		PeakMemoryBytes: r.meter.peak, LimitMemoryBytes: r.meter.limit, OOMKills: r.meter.kills, GPU: r.gpu,
+	}
+	r.track.Fill(now, &rep)
+	return rep
+}
+
+// write rewrites the termination message: whoever is killed without a word has
+// left one.
+func (r *runner) write(now time.Time) {
+	rep := r.snapshot(now)
+	r.written = now
+	t := &report.Termination{Role: report.RoleExec, Result: report.ResultRunning, Seconds: tenths(now.Sub(r.started)), Engine: &rep}
+	if err := r.term.Update(t); err != nil {
+		fmt.Fprintf(r.stdout, "pose-runner: %v\n", err)
+	}
+}
+
+// leave writes the last report to a file, for a deliver that connects late.
+func (r *runner) leave(rep report.EngineReport) {
+	b, err := json.Marshal(rep)
+	if err == nil {
+		temp := r.l.EngineFile + ".part"
+		if err = os.WriteFile(temp, b, 0o660); err == nil {
+			_ = os.Chmod(temp, 0o660)
+			err = os.Rename(temp, r.l.EngineFile)
+		}
+	}
+	if err != nil {
+		fmt.Fprintf(r.stdout, "pose-runner: leave the last report: %v\n", err)
+	}
+}
+
+func readChunks(f *os.File, chunks chan<- []byte) {
+	defer close(chunks)
+	defer f.Close()
+	for {
+		buf := make([]byte, 32<<10)
+		n, err := f.Read(buf)
+		if n > 0 {
+			chunks <- buf[:n]
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// plannedFrames is what prepare counted, 0 when it cannot be read.
+func plannedFrames(path string) int64 {
+	var facts report.VideoFacts
+	b, err := os.ReadFile(path)
+	if err != nil || json.Unmarshal(b, &facts) != nil {
+		return 0
+	}
+	return facts.Frames
+}

@@ -1,0 +1,58 @@
+// Package layout says where the files of a pod lie. In a pod they are where the
+// contract fixes them; tests put the same tree below a folder of their own.
+package layout
+
+import (
+	"path/filepath"
+
+	"github.com/pose-dev/pose-operator/internal/report"
+)
+
+// TerminationLog is Kubernetes' default path of the termination message.
+const TerminationLog = "/dev/termination-log"
+
+// Layout holds the paths that a role reads and writes.
+type Layout struct {
+	RunnerBinary   string
+	SourceFile     string
+	SourceFacts    string
+	VideoFile      string
+	FactsFile      string
+	OutputDir      string
+	SocketFile     string
+	EngineFile     string
+	Diagnostics    string
+	CredentialsDir string
+	ProgressToken  string
+	Termination    string
+}
+
+// Pod is the layout that the contract fixes.
+func Pod() Layout {
+	return Layout{
+		RunnerBinary:   report.RunnerBinary,
+		SourceFile:     report.SourceFile,
+		SourceFacts:    report.SourceFactsFile,
+		VideoFile:      report.VideoFile,
+		FactsFile:      report.FactsFile,
+		OutputDir:      report.OutputDir,
+		SocketFile:     report.SocketFile,
+		EngineFile:     report.EngineFile,
+		Diagnostics:    report.DiagnosticsFile,
+		CredentialsDir: report.CredentialsDir,
+		ProgressToken:  report.ProgressTokenFile,
+		Termination:    TerminationLog,
+	}
+}
+
+// Under is the pod's layout moved below root.
+func Under(root string) Layout {
+	l := Pod()
+	for _, p := range []*string{
+		&l.RunnerBinary, &l.SourceFile, &l.SourceFacts, &l.VideoFile, &l.FactsFile, &l.OutputDir,
+		&l.SocketFile, &l.EngineFile, &l.Diagnostics, &l.CredentialsDir, &l.ProgressToken, &l.Termination,
+	} {
+		*p = filepath.Join(root, *p)
+	}
+	return l
+}

@@ -1,0 +1,113 @@
+// Package runner runs the role that a container has, and writes its termination
+// message.
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/pose-dev/pose-operator/internal/report"
+	copyrole "github.com/pose-dev/pose-operator/internal/runner/copy"
+	"github.com/pose-dev/pose-operator/internal/runner/deliver"
+	"github.com/pose-dev/pose-operator/internal/runner/exec"
+	"github.com/pose-dev/pose-operator/internal/runner/fetch"
+	"github.com/pose-dev/pose-operator/internal/runner/layout"
+	"github.com/pose-dev/pose-operator/internal/runner/outcome"
+	"github.com/pose-dev/pose-operator/internal/runner/prepare"
+	"github.com/pose-dev/pose-operator/internal/runner/progress"
+)
+
+// ErrTerminated is the cause of a context that SIGTERM cancelled.
+var ErrTerminated = errors.New("the pod was told to end (SIGTERM)")
+
+// terminatedCode is the exit code of a role that SIGTERM stopped.
+const terminatedCode = 128 + 15
+
+// Main runs the role of the raw configuration and gives the exit code.
+func Main(ctx context.Context, raw string, l layout.Layout, stdout io.Writer) int {
+	term := outcome.NewWriter(l.Termination)
+	cfg, err := report.ParseConfig(raw)
+	if err != nil {
+		t := &report.Termination{Role: roleOf(cfg), Result: report.ResultFailed}
+		outcome.Apply(t, outcome.Failf(report.ReasonConfig, "%w", err))
+		return finish(t, err, 1, term, stdout)
+	}
+	started := time.Now()
+	_ = term.Update(&report.Termination{Role: cfg.Role, Result: report.ResultRunning})
+	t, code, err := run(ctx, cfg, l, stdout, term)
+	t.Role = cfg.Role
+	t.Seconds = float64(time.Since(started).Round(10*time.Millisecond)) / float64(time.Second)
+	outcome.Apply(t, err)
+	return finish(t, err, code, term, stdout)
+}
+
+// roleOf names the role of a configuration that could not be read.
+func roleOf(cfg *report.Config) report.Role {
+	if cfg == nil || cfg.Role == "" {
+		return "unknown"
+	}
+	return cfg.Role
+}
+
+// run does the role's work. code is used as it is for exec, whose exit code is
+// the engine's.
+func run(ctx context.Context, cfg *report.Config, l layout.Layout, stdout io.Writer, term *outcome.Writer) (t *report.Termination, code int, err error) {
+	t = &report.Termination{}
+	switch cfg.Role {
+	case report.RoleCopy:
+		err = copyrole.Run(l.RunnerBinary)
+	case report.RoleFetch:
+		p := progress.Start(cfg.Progress, l.ProgressToken, cfg.Role, stdout)
+		t.Fetch, err = fetch.Run(ctx, *cfg.Fetch, l, p.Update, stdout)
+		p.Close()
+	case report.RolePrepare:
+		t.Video, err = prepare.Run(ctx, *cfg.Prepare, l, stdout)
+	case report.RoleExec:
+		var res exec.Result
+		res, err = exec.Run(ctx, *cfg.Exec, l, stdout, term)
+		t.Engine = &res.Report
+		if err == nil {
+			return engineEnd(ctx, t, res)
+		}
+		return t, max(1, res.ExitCode), err
+	case report.RoleDeliver:
+		p := progress.Start(cfg.Progress, l.ProgressToken, cfg.Role, stdout)
+		role := deliver.Role{Config: *cfg.Deliver, Job: cfg.Job, Layout: l, Push: p.Update, Log: stdout}
+		t, err = role.Run(ctx)
+		p.Close()
+	}
+	switch {
+	case err == nil:
+		return t, 0, nil
+	case errors.Is(err, ErrTerminated), ctx.Err() != nil:
+		return t, terminatedCode, fmt.Errorf("%s did not finish: %w", cfg.Role, err)
+	}
+	return t, 1, err
+}
+
+// engineEnd makes exec's result of the engine's. A failed engine has no reason
+// here: the controller gives it one, from the evidence.
+func engineEnd(ctx context.Context, t *report.Termination, res exec.Result) (*report.Termination, int, error) {
+	switch {
+	case res.ExitCode == 0:
+		return t, 0, nil
+	case ctx.Err() != nil:
+		return t, res.ExitCode, fmt.Errorf("the engine was ended: %w", context.Cause(ctx))
+	case res.Report.Signal != "":
+		return t, res.ExitCode, fmt.Errorf("the engine was ended by %s", res.Report.Signal)
+	}
+	return t, res.ExitCode, fmt.Errorf("the engine ended with exit code %d", res.ExitCode)
+}
+
+func finish(t *report.Termination, err error, code int, term *outcome.Writer, stdout io.Writer) int {
+	if err != nil {
+		fmt.Fprintf(stdout, "pose-runner: %s\n", outcome.Text(err))
+	}
+	if werr := term.Final(t); werr != nil {
+		fmt.Fprintf(stdout, "pose-runner: %v\n", werr)
+	}
+	return code
+}

@@ -1,0 +1,144 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pose-dev/pose-operator/internal/runner/beneath"
+)
+
+// claim is a mounted volume, or a folder in it.
+type claim struct {
+	mount  string
+	prefix string
+	place  string
+}
+
+func openClaimSource(u *url.URL, o Options) (Source, error) {
+	if _, err := objectKey(u); err != nil {
+		return nil, err
+	}
+	c, err := newClaim(u, o)
+	if err != nil {
+		return nil, err
+	}
+	return claimSource{c}, nil
+}
+
+func openClaimSink(u *url.URL, o Options) (Sink, error) {
+	c, err := newClaim(u, o)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func newClaim(u *url.URL, o Options) (*claim, error) {
+	if o.PVCMount == "" {
+		return nil, invalid(u.String(), "the claim is not mounted into this container (the operator's fault)")
+	}
+	return &claim{mount: o.PVCMount, prefix: strings.Trim(u.Path, "/"), place: u.String()}, nil
+}
+
+type claimSource struct{ *claim }
+
+func (c claimSource) Open(_ context.Context, offset int64, version string) (io.ReadCloser, Info, error) {
+	f, err := beneath.Open(c.mount, c.prefix)
+	if err != nil {
+		return nil, Info{}, classify(c.place, err)
+	}
+	info, err := describe(f)
+	if err == nil && version != "" && version != info.Version {
+		err = &Error{Kind: Changed, Cause: "the file changed while it was read"}
+	}
+	if err == nil {
+		_, err = f.Seek(offset, io.SeekStart)
+	}
+	if err != nil {
+		f.Close()
+		return nil, Info{}, classify(c.place, err)
+	}
+	return f, info, nil
+}
+
+func describe(f *os.File) (Info, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return Info{}, err
+	}
+	return Info{Size: st.Size, Version: fmt.Sprintf("%d-%d.%d-%d", st.Ino, st.Mtim.Sec, st.Mtim.Nsec, st.Size)}, nil
+}
+
+func (c *claim) Put(ctx context.Context, o Object, body io.Reader) error {
+	key, err := within(c.prefix, o.Key)
+	if err != nil {
+		return err
+	}
+	err = beneath.Write(c.mount, key, func(f *os.File) error {
+		n, err := io.Copy(f, contextReader{ctx, body})
+		if err == nil && n != o.Size {
+			return fmt.Errorf("%d bytes were to be written, %d came", o.Size, n)
+		}
+		return err
+	})
+	return classify(Join(c.place, o.Key), err)
+}
+
+func (c *claim) Stat(_ context.Context, key string) (Info, error) {
+	k, err := within(c.prefix, key)
+	if err != nil {
+		return Info{}, err
+	}
+	f, err := beneath.Open(c.mount, k)
+	if err != nil {
+		return Info{}, classify(Join(c.place, key), err)
+	}
+	defer f.Close()
+	info, err := describe(f)
+	return info, classify(Join(c.place, key), err)
+}
+
+func (c *claim) Get(_ context.Context, key string, limit int64) ([]byte, error) {
+	k, err := within(c.prefix, key)
+	if err != nil {
+		return nil, err
+	}
+	f, err := beneath.Open(c.mount, k)
+	if err != nil {
+		return nil, classify(Join(c.place, key), err)
+	}
+	defer f.Close()
+	b, err := readAll(f, limit)
+	return b, classify(Join(c.place, key), err)
+}
+
+func (c *claim) String() string { return c.place }
+func (c *claim) Close() error   { return nil }
+
+// readAll reads r and fails beyond limit bytes.
+func readAll(r io.Reader, limit int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = &Error{Cause: fmt.Sprintf("it is larger than %d bytes", limit)}
+	}
+	return b, err
+}
+
+// contextReader ends a copy from a file when ctx does.
+type contextReader struct {
+	ctx context.Context //nolint:containedctx // lives as long as one copy
+	r   io.Reader
+}
+
+func (c contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}

@@ -1,0 +1,216 @@
+package storage
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+
+	"github.com/aws/smithy-go"
+	"gocloud.dev/gcerrors"
+
+	"github.com/pose-dev/pose-operator/internal/runner/clean"
+)
+
+// Kind says what went wrong with a place.
+type Kind int
+
+// Kinds of Error.
+const (
+	Other       Kind = iota
+	NotFound         // no such object, bucket, host path or file
+	Forbidden        // missing, wrong or insufficient credentials
+	Unreachable      // name, connection, TLS or time-out
+	Refused          // the operator's policy does not allow the place
+	Changed          // the object changed while it was read
+)
+
+// Error is a failure to reach, read or write a place. Its text holds no
+// credentials, query strings or userinfo.
+type Error struct {
+	Kind  Kind
+	Place string // redacted
+	Cause string // one line
+	// Temporary says that the same call may succeed later.
+	Temporary bool
+	err       error
+}
+
+// remedies say what a person can do about each kind.
+var remedies = map[Kind]string{
+	NotFound:    "check the URI, and that the object exists",
+	Forbidden:   "check the Secret that the job names for this location, and the rights of its user",
+	Unreachable: "check the address and the network, or try later",
+	Changed:     "do not change the object while jobs read it",
+}
+
+func (e *Error) Error() string {
+	s := e.Place + ": " + e.Cause
+	if r := remedies[e.Kind]; r != "" {
+		s += "; " + r
+	}
+	return s
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.err }
+
+// KindOf gives the kind of err, Other when it is no Error.
+func KindOf(err error) Kind {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Kind
+	}
+	return Other
+}
+
+// Temporary says whether another try may help.
+func Temporary(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Temporary
+}
+
+// invalid is a URI that no retry makes good.
+func invalid(uri, format string, args ...any) error {
+	return &Error{Kind: Refused, Place: clean.URL(uri), Cause: fmt.Sprintf(format, args...)}
+}
+
+// classify turns the error of an SDK, client or file system into an Error.
+func classify(place string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var known *Error
+	if errors.As(err, &known) {
+		if known.Place == "" {
+			known.Place = place
+		}
+		return known
+	}
+	e := &Error{Place: place, Cause: cause(err), err: err}
+	switch {
+	case errors.Is(err, context.Canceled):
+		e.Cause = "the transfer was cancelled"
+	case classifyStatus(e, err), classifyAPI(e, err), classifyFile(e, err), classifyNetwork(e, err):
+	}
+	return e
+}
+
+// statusOf is implemented by the SDK's and our own HTTP errors.
+type statusOf interface{ HTTPStatusCode() int }
+
+func classifyStatus(e *Error, err error) bool {
+	var s statusOf
+	if !errors.As(err, &s) {
+		return false
+	}
+	code := s.HTTPStatusCode()
+	switch {
+	case code == http.StatusNotFound || code == http.StatusGone:
+		e.Kind = NotFound
+	case code == http.StatusUnauthorized || code == http.StatusForbidden || code == http.StatusProxyAuthRequired:
+		e.Kind = Forbidden
+	case code == http.StatusPreconditionFailed:
+		e.Kind = Changed
+	case code == http.StatusRequestTimeout || code == http.StatusTooManyRequests || code >= 500:
+		e.Kind, e.Temporary = Unreachable, true
+	default:
+		return false
+	}
+	e.Cause = fmt.Sprintf("the server answered %d %s%s", code, http.StatusText(code), apiCode(err))
+	return true
+}
+
+func classifyAPI(e *Error, err error) bool {
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		return false
+	}
+	switch api.ErrorCode() {
+	case "NoSuchKey", "NoSuchBucket", "NotFound":
+		e.Kind = NotFound
+	case "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken":
+		e.Kind = Forbidden
+	case "PreconditionFailed":
+		e.Kind = Changed
+	case "SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout":
+		e.Kind, e.Temporary = Unreachable, true
+	default:
+		return false
+	}
+	e.Cause = "the server answered " + clean.Line(api.ErrorCode(), 64)
+	return true
+}
+
+func apiCode(err error) string {
+	var api smithy.APIError
+	if errors.As(err, &api) && api.ErrorCode() != "" {
+		return " (" + clean.Line(api.ErrorCode(), 64) + ")"
+	}
+	return ""
+}
+
+func classifyFile(e *Error, err error) bool {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		e.Kind, e.Cause = NotFound, "there is no such file"
+	case errors.Is(err, fs.ErrPermission):
+		e.Kind, e.Cause = Forbidden, "reading or writing is not permitted (file permissions, fsGroup)"
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		e.Cause = "the volume is full"
+	default:
+		return false
+	}
+	return true
+}
+
+func classifyNetwork(e *Error, err error) bool {
+	var (
+		dns     *net.DNSError
+		unknown x509.UnknownAuthorityError
+		host    x509.HostnameError
+		invalid x509.CertificateInvalidError
+		netErr  net.Error
+		op      *net.OpError
+	)
+	switch {
+	case errors.As(err, &dns):
+		e.Kind, e.Temporary = Unreachable, dns.IsTemporary || dns.IsTimeout || dns.IsNotFound
+		e.Cause = fmt.Sprintf("host %s cannot be resolved", clean.Line(dns.Name, 253))
+	case errors.As(err, &unknown), errors.As(err, &host), errors.As(err, &invalid):
+		// No retry: a wrong certificate stays wrong.
+		e.Kind, e.Cause = Unreachable, "the server's certificate is not trusted: "+cause(err)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		e.Kind, e.Temporary, e.Cause = Unreachable, true, "connection refused"
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		e.Kind, e.Temporary, e.Cause = Unreachable, true, "the connection broke"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
+		e.Kind, e.Temporary, e.Cause = Unreachable, true, "no answer in time"
+	case errors.As(err, &op):
+		e.Kind, e.Temporary = Unreachable, true
+	case gcerrors.Code(err) == gcerrors.NotFound:
+		e.Kind, e.Cause = NotFound, "there is no such object"
+	default:
+		return false
+	}
+	return true
+}
+
+// cause gives the innermost text of err: the outer ones repeat request URLs and
+// request ids.
+func cause(err error) string {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			break
+		}
+		err = inner
+	}
+	return clean.Line(clean.Redact(strings.ReplaceAll(err.Error(), "\n", " ")), 200)
+}
