@@ -13,7 +13,7 @@ check() {
     echo "ok    $name"
   else
     echo "FAIL  $name"
-    sed 's/^/      /' <<<"$out"
+    sed 's/^/      /' <<<"$out" | head -n 60
     failed+=("$name")
   fi
 }

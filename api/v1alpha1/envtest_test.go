@@ -140,3 +140,11 @@ func expect(t *testing.T, err error, refusal string) {
 		t.Errorf("refused with %q, want %q", err, refusal)
 	}
 }
+
+// TestTheAPIServerIsNamed makes the cached result of these tests depend on the
+// variable, which TestMain reads before go test keeps track.
+func TestTheAPIServerIsNamed(t *testing.T) {
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		t.Fatal("KUBEBUILDER_ASSETS is not set")
+	}
+}

@@ -14,7 +14,7 @@ import (
 // +kubebuilder:resource:scope=Cluster,shortName=pe,categories=pose
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
-// +kubebuilder:printcolumn:name="Variants",type=string,JSONPath=`.spec.variants[*].name`
+// +kubebuilder:printcolumn:name="Variant",type=string,JSONPath=`.spec.variants[0].name`
 // +kubebuilder:printcolumn:name="Default",type=string,JSONPath=`.metadata.annotations.pose\.dev/is-default-engine`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
@@ -102,8 +102,9 @@ type Variant struct {
 	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
 
 	// Command is the engine's argv. $(VIDEO), $(OUTPUT_DIR), $(OVERLAY) (none,
-	// blurred or full) and $(DEVICE) (gpu or cpu) are replaced; there is no
-	// shell. The video is cut to spec.video.frames before the engine sees it.
+	// blurred or full), $(DEVICE) (gpu or cpu) and $(START_FRAME) are replaced;
+	// there is no shell. The video is cut to spec.video.frames before the engine
+	// sees it; $(START_FRAME) says where in the source it begins.
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=1024
@@ -247,17 +248,20 @@ type FailureRule struct {
 	// Stages in which the engine died.
 	// +optional
 	// +listType=set
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MaxLength=40
 	Stages []string `json:"stages,omitempty"`
 	// ExitCodes of the engine.
 	// +optional
 	// +listType=set
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	ExitCodes []int32 `json:"exitCodes,omitempty"`
 	// Signals that ended it, as SIGSEGV.
 	// +optional
 	// +listType=set
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:Pattern=`^SIG[A-Z0-9]+$`
 	Signals []string `json:"signals,omitempty"`

@@ -2,6 +2,7 @@ package posejob
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -121,6 +122,10 @@ func (r *Reconciler) create(ctx context.Context, o *observation, a *v1alpha1.Att
 	return fmt.Errorf("create pod %s/%s: %w", pod.Namespace, pod.Name, err)
 }
 
+// errAbandoned says that an attempt was just recorded as failed: there is
+// something new to decide, and no pod whose events would bring the job back.
+var errAbandoned = errors.New("the attempt's pod can never be made")
+
 // abandon an attempt whose pod can never be made.
 func (r *Reconciler) abandon(ctx context.Context, o *observation, a *v1alpha1.Attempt, why string) error {
 	updated := &v1alpha1.PoseJob{}
@@ -139,7 +144,8 @@ func (r *Reconciler) abandon(ctx context.Context, o *observation, a *v1alpha1.At
 	if err := r.Client.Status().Patch(ctx, updated, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
 		return fmt.Errorf("record that attempt %d cannot start: %w", a.Number, err)
 	}
-	return nil
+	r.warn(o.job, v1alpha1.ReasonPodNotStartable, string(plan.ActionFor(v1alpha1.ReasonPodNotStartable)), why)
+	return errAbandoned
 }
 
 // adopt a pod that exists already: it must be this very job's.
@@ -149,7 +155,9 @@ func (r *Reconciler) adopt(ctx context.Context, job *v1alpha1.PoseJob, want *cor
 		return fmt.Errorf("read pod %s/%s that exists already: %w", want.Namespace, want.Name, err)
 	}
 	if !metav1.IsControlledBy(&have, job) {
-		return fmt.Errorf("pod %s/%s exists and does not belong to PoseJob %s (uid %s): delete it, or give the PoseJob another name", have.Namespace, have.Name, job.Name, job.UID)
+		err := fmt.Errorf("pod %s/%s exists and does not belong to PoseJob %s (uid %s): delete it, or give the PoseJob another name", have.Namespace, have.Name, job.Name, job.UID)
+		r.warn(job, "PodNameTaken", "Create", err.Error())
+		return err
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ package posejob
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -103,7 +104,10 @@ func (r *Reconciler) step(ctx context.Context, o *observation) (ctrl.Result, err
 	if err != nil || wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, err
 	}
-	if err := r.act(ctx, o, decision, next); err != nil {
+	switch err := r.act(ctx, o, decision, next); {
+	case errors.Is(err, errAbandoned):
+		return ctrl.Result{RequeueAfter: time.Millisecond}, nil
+	case err != nil:
 		return ctrl.Result{}, err
 	}
 	r.tell(o, decision, next)

@@ -53,7 +53,7 @@ const (
 	// own location names. The engine's container never has it.
 	CredentialsDir = "/pose/credentials" //nolint:gosec // a path, not a secret
 	// ProgressTokenFile is a projected, audience-bound service account token.
-	ProgressTokenFile = "/pose/progress/token" //nolint:gosec // a path, not a secret
+	ProgressTokenFile = "/pose/progress/token"
 	// DiagnosticsFile is where exec keeps the engine's log tail for deliver.
 	DiagnosticsFile = "/pose/run/engine.log"
 	// EngineFile is the last EngineReport, for a deliver that connects late.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -267,17 +268,15 @@ func (c *cursor) text(limit int) (string, error) {
 	return s, nil
 }
 
-func (c *cursor) oneOf(values ...string) (string, error) {
+func (c *cursor) oneOf(values ...string) error {
 	s, err := c.text(128)
 	if err != nil {
-		return "", err
+		return err
 	}
-	for _, v := range values {
-		if s == v {
-			return s, nil
-		}
+	if !slices.Contains(values, s) {
+		return c.fail("%q is not one of %s", clip(s), strings.Join(values, ", "))
 	}
-	return "", c.fail("%q is not one of %s", clip(s), strings.Join(values, ", "))
+	return nil
 }
 
 func (c *cursor) boolean() (bool, error) {

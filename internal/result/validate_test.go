@@ -154,13 +154,14 @@ func TestHostileSizes(t *testing.T) {
 		r    io.Reader
 		want string
 	}{
-		"string":           {endless(`{"x":"`, "aaaaaaaa"), "one value is longer"},
-		"number":           {endless(`{"x":`, "11111111"), "one value is longer"},
-		"white space":      {endless(`{"x":`, "        "), "one value is longer"},
-		"space in front":   {endless(``, "        "), "one value is longer"},
-		"depth":            {endless(`{"x":`, "[[[[[[[["), "nested deeper"},
-		"unknown array":    {endless(`{"x":[1`, ",1,1,1,1"), "larger than the operator accepts"},
-		"people":           {endless(headOf3[:strings.Index(headOf3, `{"id":1,"first`)]+`{"id":1,"firstFrame":0,"lastFrame":0,"framesSeen":1}`, ","), "no JSON"},
+		"string":         {endless(`{"x":"`, "aaaaaaaa"), "one value is longer"},
+		"number":         {endless(`{"x":`, "11111111"), "one value is longer"},
+		"white space":    {endless(`{"x":`, "        "), "one value is longer"},
+		"space in front": {endless(``, "        "), "one value is longer"},
+		"depth":          {endless(`{"x":`, "[[[[[[[["), "nested deeper"},
+		"unknown array":  {endless(`{"x":[1`, ",1,1,1,1"), "larger than the operator accepts"},
+		"people": {endless(headOf3[:strings.Index(headOf3, `{"id":1,"first`)]+ //nolint:gocritic // it is there
+			`{"id":1,"firstFrame":0,"lastFrame":0,"framesSeen":1}`, ","), "no JSON"},
 		"people per frame": {endless(headOf3+`{"index":0,"people":[`, someone(1, "")+","), "R3"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -61,7 +61,7 @@ func equal(a, b *int32) bool { return a == nil && b == nil || a != nil && b != n
 
 func TestEngineThatCannotStart(t *testing.T) {
 	text := filepath.Join(t.TempDir(), "text")
-	if err := os.WriteFile(text, []byte("no program"), 0o700); err != nil { //nolint:gosec // must be executable
+	if err := os.WriteFile(text, []byte("no program"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for name, tc := range map[string]struct {

@@ -75,7 +75,10 @@ func TestDeliverToS3(t *testing.T) {
 	endpoint, dir := bucket(t)
 	target, _ := url.Parse(endpoint)
 	var requests atomic.Int32
-	proxy := &httputil.ReverseProxy{Director: func(r *http.Request) { r.URL.Scheme, r.URL.Host = target.Scheme, target.Host }}
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Host = r.In.Host // it is signed
+	}}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if n := requests.Add(1); n == 1 || n == 3 {
 			w.WriteHeader(http.StatusServiceUnavailable)

@@ -10,7 +10,7 @@ import (
 func TestClaim(t *testing.T) {
 	mount := t.TempDir()
 	o := Options{PVCMount: mount}
-	sink, err := OpenSink(t.Context(), "pvc://claim/jobs/walk", o)
+	sink, err := OpenSink("pvc://claim/jobs/walk", o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestClaimFollowsNoLinks(t *testing.T) {
 			t.Errorf("%s was read: %q", uri, got)
 		}
 	}
-	sink, err := OpenSink(t.Context(), "pvc://c", o)
+	sink, err := OpenSink("pvc://c", o)
 	if err != nil {
 		t.Fatal(err)
 	}

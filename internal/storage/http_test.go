@@ -51,7 +51,7 @@ func local(dir string) Options {
 
 func download(t *testing.T, uri string, o Options, limit int64) ([]byte, error) {
 	t.Helper()
-	s, err := OpenSource(t.Context(), uri, o)
+	s, err := OpenSource(uri, o)
 	if err != nil {
 		return nil, err
 	}
@@ -281,7 +281,7 @@ func TestDownloadStopsWithItsContext(t *testing.T) {
 		<-r.Context().Done()
 	}))
 	defer srv.Close()
-	s, err := OpenSource(t.Context(), srv.URL, local(""))
+	s, err := OpenSource(srv.URL, local(""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -303,7 +303,7 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 func TestDownloadKeepsTheWritersError(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(content()) }))
 	defer srv.Close()
-	s, _ := OpenSource(t.Context(), srv.URL, local(""))
+	s, _ := OpenSource(srv.URL, local(""))
 	d := Download{Source: s, Policy: fast(), MaxBytes: 1 << 30}
 	if _, err := d.Run(t.Context(), writerFunc(func([]byte) (int, error) { return 0, io.ErrShortWrite })); !errors.Is(err, io.ErrShortWrite) {
 		t.Fatalf("error %v", err)

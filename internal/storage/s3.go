@@ -143,7 +143,7 @@ func (s s3Source) Open(ctx context.Context, offset int64, version string) (io.Re
 		info.Version = aws.ToString(out.ETag)
 	}
 	if version != "" && info.Version != version {
-		r.Close()
+		_ = r.Close()
 		return nil, Info{}, &Error{Kind: Changed, Place: s.place, Cause: "the object changed while it was read"}
 	}
 	return &classifyingReader{r, s.place}, info, nil
@@ -213,7 +213,7 @@ func (s *s3Place) Get(ctx context.Context, key string, limit int64) ([]byte, err
 	if err != nil {
 		return nil, classify(Join(s.place, key), err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	b, err := readAll(r, limit)
 	return b, classify(Join(s.place, key), err)
 }

@@ -72,7 +72,7 @@ func s3Options(t *testing.T, endpoint string) Options {
 
 func put(t *testing.T, o Options, uri, key string, data []byte) {
 	t.Helper()
-	sink, err := OpenSink(t.Context(), uri, o)
+	sink, err := OpenSink(uri, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestS3(t *testing.T) {
 			t.Errorf("%s: %d bytes, %v", key, len(got), err)
 		}
 	}
-	sink, _ := OpenSink(t.Context(), "s3://videos/in", o)
+	sink, _ := OpenSink("s3://videos/in", o)
 	if b, err := sink.Get(t.Context(), "a.txt", 100); err != nil || string(b) != "hello" {
 		t.Errorf("%q %v", b, err)
 	}
@@ -150,8 +150,10 @@ func TestS3Resumes(t *testing.T) {
 	put(t, s3Options(t, endpoint), "s3://videos", "v.mp4", data)
 	target, _ := url.Parse(endpoint)
 	var broken atomic.Int32
-	proxy := httputil.NewSingleHostReverseProxy(target)
-	proxy.Director = func(r *http.Request) { r.URL.Scheme, r.URL.Host = target.Scheme, target.Host } // keeps Host: it is signed
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Host = r.In.Host // it is signed
+	}}
 	proxy.ModifyResponse = func(r *http.Response) error {
 		if r.Request.Method == http.MethodGet && broken.Add(1) <= 3 {
 			r.Body = io.NopCloser(io.MultiReader(io.LimitReader(r.Body, 700<<10), failingReader{}))

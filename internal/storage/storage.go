@@ -71,7 +71,7 @@ type Sink interface {
 }
 
 // OpenSource finds the place that uri names.
-func OpenSource(ctx context.Context, uri string, o Options) (Source, error) {
+func OpenSource(uri string, o Options) (Source, error) {
 	u, err := parse(uri)
 	if err != nil {
 		return nil, err
@@ -88,7 +88,7 @@ func OpenSource(ctx context.Context, uri string, o Options) (Source, error) {
 }
 
 // OpenSink finds the place that uri names, to write below it.
-func OpenSink(ctx context.Context, uri string, o Options) (Sink, error) {
+func OpenSink(uri string, o Options) (Sink, error) {
 	u, err := parse(uri)
 	if err != nil {
 		return nil, err

@@ -259,8 +259,8 @@ func TestSeconds(t *testing.T) {
 		pod  corev1.Pod
 		want *v1alpha1.AttemptSeconds
 	}{
-		"nothing ended":  {pod().Runs("fetch").Build(), nil},
-		"fetch ended":    {pod().Exit("fetch", 0).Runs("prepare").Build(), &v1alpha1.AttemptSeconds{Fetch: 40}},
+		"nothing ended": {pod().Runs("fetch").Build(), nil},
+		"fetch ended":   {pod().Exit("fetch", 0).Runs("prepare").Build(), &v1alpha1.AttemptSeconds{Fetch: 40}},
 		"deliver's own time begins when the engine ends": {
 			pod().Done(1, 1).With(func(p *corev1.Pod) {
 				for i := range p.Status.ContainerStatuses {

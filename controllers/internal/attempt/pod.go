@@ -173,7 +173,7 @@ var role = map[string]report.Role{
 // Live says whether a process of the pod may run, now or later. A pod that is
 // being deleted and has no node never runs: the API server binds no such pod,
 // and no kubelet will ever make its phase terminal.
-func (p *Pod) Live() bool { return !p.Terminal() && !(p.Deleting && p.Node == "") }
+func (p *Pod) Live() bool { return !p.Terminal() && (!p.Deleting || p.Node != "") }
 
 // Terminal says whether every container has ended for good.
 func (p *Pod) Terminal() bool {

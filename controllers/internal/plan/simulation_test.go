@@ -176,17 +176,17 @@ func (w *world) finish(reason string) {
 	a.State, a.Reason = v1alpha1.AttemptFailed, reason
 	w.pod = nil
 	a.Action = plan.ActionFor(reason)
-	switch {
-	case reason == "Custom":
+	switch reason {
+	case "Custom":
 		a.Action = rapid.SampledFrom([]v1alpha1.Action{v1alpha1.ActionRetry, v1alpha1.ActionRetryElsewhere, v1alpha1.ActionNextVariant, v1alpha1.ActionFail}).Draw(w.t, "action")
-	case reason == v1alpha1.ReasonOutOfMemory:
+	case v1alpha1.ReasonOutOfMemory:
 		limit := w.limitOf(a)
 		w.tooSmall[a.Variant] = max(w.tooSmall[a.Variant], limit)
 		if rapid.Bool().Draw(w.t, "measured") {
 			a.LimitMemoryBytes = limit
 			a.PeakMemoryBytes = rapid.Int64Range(0, 1<<40).Draw(w.t, "peak")
 		}
-	case reason == v1alpha1.ReasonDetectorLoadCrash:
+	case v1alpha1.ReasonDetectorLoadCrash:
 		w.crashed[[2]string{a.Detector, string(a.Device)}] = true
 	}
 }

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -205,6 +206,7 @@ func (r *renderer) engineContainer() (corev1.Container, error) {
 		ProgressPattern:     r.engine.Spec.ProgressPattern,
 		StallTimeoutSeconds: r.job.Spec.StallTimeoutSeconds,
 		AllowNetwork:        r.variant.AllowNetwork,
+		GraceSeconds:        GracePeriodSeconds,
 	}
 	for _, s := range r.engine.Spec.Stages {
 		cfg.Exec.Stages = append(cfg.Exec.Stages, report.StagePattern{Name: s.Name, Pattern: s.Pattern})
@@ -244,7 +246,12 @@ func (r *renderer) engineContainer() (corev1.Container, error) {
 // command with its placeholders resolved to fixed paths and enumerated words:
 // nothing of the user's goes in.
 func (r *renderer) command() []string {
+	var start int64
+	if f := r.job.Spec.Video.Frames; f != nil {
+		start = f.Start
+	}
 	replace := strings.NewReplacer(
+		"$(START_FRAME)", strconv.FormatInt(start, 10),
 		"$(VIDEO)", report.VideoFile,
 		"$(OUTPUT_DIR)", report.OutputDir,
 		"$(OVERLAY)", strings.ToLower(string(r.job.Spec.Output.Overlay)),

@@ -88,7 +88,7 @@ func (e *Env) Tool(name string) string { return filepath.Join(e.Root, ".tools", 
 
 // Run a command in the clone's root. An error carries its output.
 func (e *Env) Run(ctx context.Context, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // development tool, fixed commands
+	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = e.Root
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+e.Kubeconfig)
 	out, err := cmd.CombinedOutput()

@@ -54,7 +54,7 @@ func (e *Env) StartStore(ctx context.Context, dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the store's log: %w", err)
 	}
-	s.cmd = exec.Command(e.Tool("versitygw"), "--port", net.JoinHostPort(host, port), "posix", dir) //nolint:gosec // our own tool
+	s.cmd = exec.Command(e.Tool("versitygw"), "--port", net.JoinHostPort(host, port), "posix", dir)
 	s.cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+s.AccessKey, "ROOT_SECRET_KEY="+s.SecretKey)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	// It ends with this process, however that ends.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -32,7 +33,7 @@ func main() {
 	flag.StringVar(&o.output, "output-dir", "/pose/out", "folder for the partial result of none-partial")
 	flag.IntVar(&o.frames, "frames", 100, "frames of the video; none-partial covers half of them")
 	flag.Parse()
-	if !strings.Contains("|"+deaths+"|", "|"+o.die+"|") {
+	if !slices.Contains(strings.Split(deaths, "|"), o.die) {
 		fmt.Fprintf(os.Stderr, "staged: --die %q is none of %s\n", o.die, deaths)
 		os.Exit(2)
 	}
@@ -138,7 +139,7 @@ func partial(o options) int {
 	}
 	b, err := json.Marshal(doc)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(o.output, "pose.json"), b, 0o644) //nolint:gosec // read by deliver
+		err = os.WriteFile(filepath.Join(o.output, "pose.json"), b, 0o644)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "staged:", err)

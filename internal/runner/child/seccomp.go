@@ -65,7 +65,7 @@ func filter(arch uint32) []bpf.Instruction {
 }
 
 func refuse(e unix.Errno) bpf.Instruction {
-	return bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(e)}
+	return bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(e)} //nolint:gosec // an errno is below 4096
 }
 
 // denyNetwork installs the filter for this thread and what it executes.
@@ -85,8 +85,8 @@ func denyNetwork() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("set no_new_privs: %w", err)
 	}
-	prog := unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]} //nolint:gosec // about 30
-	if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&prog))); errno != 0 {
+	prog := unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}                                                                //nolint:gosec // about 30
+	if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&prog))); errno != 0 { //nolint:gosec // the kernel reads the filter where it lies
 		return fmt.Errorf("install the seccomp filter: %w", errno)
 	}
 	return nil

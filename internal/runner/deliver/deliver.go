@@ -115,7 +115,7 @@ func (r *Role) result(ctx context.Context, facts report.VideoFacts, started, end
 	if err != nil {
 		return nil, err
 	}
-	defer u.sink.Close()
+	defer func() { _ = u.sink.Close() }()
 	rep, err := u.deliver(ctx, j, result.Manifest{
 		APIVersion: result.APIVersion, Kind: result.KindManifest, Version: 1, Job: r.Job, AttemptID: r.Config.AttemptID,
 		Video: facts, Provenance: r.Config.Provenance, People: j.summary.People, Frames: j.summary.Frames,
@@ -134,7 +134,7 @@ func (r *Role) uploader(ctx context.Context) (*uploader, error) {
 		r.Push(report.Progress{Stage: report.StageDeliver, Bytes: done, TotalBytes: total})
 	}}
 	var err error
-	u.sink, err = storage.OpenSink(ctx, r.Config.URI, storage.Options{
+	u.sink, err = storage.OpenSink(r.Config.URI, storage.Options{
 		Store: r.Config.Store, CredentialsDir: r.Layout.CredentialsDir, PVCMount: r.Config.PVCMount,
 	})
 	return u, u.failure(ctx, err)
@@ -159,7 +159,7 @@ func (r *Role) diagnostics(ctx context.Context) {
 		if err != nil {
 			return err
 		}
-		defer u.sink.Close()
+		defer func() { _ = u.sink.Close() }()
 		n := min(info.Size(), maxDiagnostics)
 		o := storage.Object{Key: u.folder() + "/engine.log", Size: n, MediaType: "text/plain; charset=utf-8"}
 		return u.retry(ctx, func(ctx context.Context) error {

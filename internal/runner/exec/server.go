@@ -41,7 +41,7 @@ func serve(path string) (*server, error) {
 	}
 	// deliver runs as another user of the pod's group.
 	if err := os.Chmod(path, 0o660); err != nil {
-		l.Close()
+		_ = l.Close()
 		return nil, fmt.Errorf("open the socket to the pod's group: %w", err)
 	}
 	s := &server{listener: l, changed: make(chan struct{})}
@@ -77,7 +77,7 @@ func (s *server) accept() {
 		s.mu.Lock()
 		if s.ended {
 			s.mu.Unlock()
-			c.Close()
+			_ = c.Close()
 			return
 		}
 		s.peers.Add(1)
@@ -89,7 +89,7 @@ func (s *server) accept() {
 // feed sends one peer each report that is newer than its last.
 func (s *server) feed(c *net.UnixConn) {
 	defer s.peers.Done()
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	sent := 0
 	for {
 		s.mu.Lock()
@@ -118,7 +118,8 @@ func (s *server) publish(r report.EngineReport) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.latest, s.version = append(b, '\n'), s.version+1
+	b = append(b, '\n')
+	s.latest, s.version = b, s.version+1
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
@@ -127,7 +128,7 @@ func (s *server) publish(r report.EngineReport) {
 // it tells a late deliver that the engine has been here.
 func (s *server) close() {
 	s.listener.SetUnlinkOnClose(false)
-	s.listener.Close()
+	_ = s.listener.Close()
 	s.mu.Lock()
 	s.ended = true
 	close(s.changed)

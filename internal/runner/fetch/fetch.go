@@ -33,13 +33,13 @@ func Run(ctx context.Context, cfg report.FetchConfig, l layout.Layout, push func
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(cfg.TimeoutSeconds)*time.Second)
 		defer cancel()
 	}
-	source, err := storage.OpenSource(ctx, cfg.URI, storage.Options{
+	source, err := storage.OpenSource(cfg.URI, storage.Options{
 		Store: cfg.Store, CredentialsDir: l.CredentialsDir, PVCMount: cfg.PVCMount,
 	})
 	if err != nil {
 		return nil, failure(err)
 	}
-	defer source.Close()
+	defer func() { _ = source.Close() }()
 	fmt.Fprintf(log, "pose-runner: fetching %s\n", source)
 	rep, err := download(ctx, cfg, source, l.SourceFile, push, log)
 	if err != nil {
@@ -114,8 +114,11 @@ func (s *sink) Write(p []byte) (int, error) {
 // checkSpace fails early when the volume cannot hold the video.
 func checkSpace(dir string, size int64) error {
 	var st unix.Statfs_t
-	if size <= 0 || unix.Statfs(dir, &st) != nil {
+	if size <= 0 {
 		return nil
+	}
+	if err := unix.Statfs(dir, &st); err != nil {
+		return fmt.Errorf("look at the scratch volume %s: %w", dir, err)
 	}
 	free := int64(st.Bavail) * st.Bsize //nolint:gosec // block counts fit
 	if size > free {

@@ -211,10 +211,10 @@ func writeJSON(path string, v any) error {
 		return err
 	}
 	temp := path + ".part"
-	if err := os.WriteFile(temp, b, 0o644); err != nil { //nolint:gosec // other users of the pod read it
+	if err := os.WriteFile(temp, b, 0o644); err != nil {
 		return err
 	}
-	if err := os.Chmod(temp, 0o644); err != nil { //nolint:gosec // as above
+	if err := os.Chmod(temp, 0o644); err != nil {
 		return err
 	}
 	return os.Rename(temp, path)

@@ -123,8 +123,8 @@ class Analysis:
         """The tracks that count as people. A video too short for the usual evidence gives what evidence it can."""
         config = self.tracker.config
         hits, support = min(config.birth_hits, self.frames), min(config.birth_support, self.rounds)
-        tracks = (t.trimmed() for t in self.tracker.all_tracks() if t.confirmed(hits, support))
-        return [t for t in tracks if is_person(t, self._schedule.steady_frames)]
+        tracks = (t.trimmed() for t in self.tracker.all_tracks())
+        return [t for t in tracks if t.confirmed(hits, support) and is_person(t, self._schedule.steady_frames)]
 
     def _look_for(self, frame: np.ndarray, tracks: list[Track]) -> list[Observation]:
         """Looks where known people are expected."""

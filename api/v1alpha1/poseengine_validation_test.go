@@ -1,0 +1,334 @@
+package v1alpha1_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pose-dev/pose-operator/api/v1alpha1"
+)
+
+const minimalEngine = `
+apiVersion: pose.dev/v1alpha1
+kind: PoseEngine
+metadata: {}
+spec:
+  variants:
+    - {name: cpu, device: CPU, command: [run]}
+  outputs:
+    - {name: pose, path: pose.json, format: PoseJSON, required: true}
+`
+
+// fullEngine sets every field of a spec.
+const fullEngine = `
+apiVersion: pose.dev/v1alpha1
+kind: PoseEngine
+metadata:
+  annotations: {pose.dev/is-default-engine: "true"}
+spec:
+  variants:
+    - name: gpu
+      device: GPU
+      image: registry.example/phalp@sha256:` + digest + `
+      imagePullPolicy: IfNotPresent
+      command: [python3, track.py, --video=$(VIDEO)]
+      env: [{name: HF_HOME, value: /tmp}]
+      workingDir: /opt
+      detector: vitdet
+      resources: {requests: {cpu: "2"}, limits: {memory: 16Gi, nvidia.com/gpu: "1"}}
+      maxMemory: 32Gi
+      nodeSelector: {gpu: "yes"}
+      tolerations: [{key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}]
+      runtimeClassName: nvidia
+      securityContext: {runAsUser: 0, readOnlyRootFilesystem: false}
+      allowNetwork: true
+      models:
+        - {name: smpl, mountPath: /models, persistentVolumeClaim: smpl}
+        - {name: hmr2, mountPath: /hmr2, image: "registry.example/hmr2:1"}
+    - {name: cpu, device: CPU, command: [run]}
+  stages:
+    - {name: DetectorLoad, pattern: "Loading detector$"}
+  progressPattern: "frame (?P<frame>[0-9]+)/(?P<total>[0-9]+)"
+  failureRules:
+    - {stages: [DetectorLoad], exitCodes: [1, 3], signals: [SIGSEGV], logPattern: "CUDA out of memory", reason: CUDAOutOfMemory, action: NextVariant, message: Take less.}
+  outputs:
+    - {name: pose, path: pose.json, format: PoseJSON, required: true}
+    - {name: overlay, path: out/overlay.mp4, format: MP4}
+`
+
+func TestPoseEngineFields(t *testing.T) {
+	long := func(n int) string { return strings.Repeat("a", n) }
+	repeat := func(n int, format string) string {
+		var items []string
+		for i := range n {
+			items = append(items, fmt.Sprintf(format, i))
+		}
+		return "[" + strings.Join(items, ",") + "]"
+	}
+	const variant, output, model = "spec.variants.0.", "spec.outputs.0.", "spec.variants.0.models"
+	for name, c := range map[string]struct{ path, value, refusal string }{
+		"an engine with one variant and one output": {},
+		"no variants":                            {"spec.variants", "", "spec.variants: Required value"},
+		"no variant in the list":                 {"spec.variants", "[]", "should have at least 1 items"},
+		"as many variants as there may be":       {"spec.variants", repeat(16, "{name: v%d, device: CPU, command: [x]}"), ""},
+		"too many variants":                      {"spec.variants", repeat(17, "{name: v%d, device: CPU, command: [x]}"), "must have at most 16 items"},
+		"a variant twice":                        {"spec.variants", "[{name: a, device: CPU, command: [x]}, {name: a, device: GPU, command: [x]}]", "Duplicate value"},
+		"a variant without a device":             {variant + "device", "", "device: Required value"},
+		"a variant with an unknown device":       {variant + "device", "TPU", "Unsupported value"},
+		"a variant without a command":            {variant + "command", "", "command: Required value"},
+		"a variant with an empty command":        {variant + "command", "[]", "should have at least 1 items"},
+		"the longest command":                    {variant + "command", repeat(64, "a%d"), ""},
+		"too long a command":                     {variant + "command", repeat(65, "a%d"), "must have at most 64 items"},
+		"the same argument twice":                {variant + "command", "[a, a]", ""},
+		"an argument that is too long":           {variant + "command", "[" + long(1025) + "]", "may not be more than 1024"},
+		"a variant's name in upper case":         {variant + "name", "GPU", "should match"},
+		"a variant's name that ends with a dash": {variant + "name", "gpu-", "should match"},
+		"a variant's longest name":               {variant + "name", long(63), ""},
+		"a variant's name that is too long":      {variant + "name", long(64), "may not be more than 63"},
+		"a variant without an image":             {variant + "image", "", ""},
+		"an image whose name is too long":        {variant + "image", long(513), "may not be more than 512"},
+		"a pull policy":                          {variant + "imagePullPolicy", "Always", ""},
+		"an unknown pull policy":                 {variant + "imagePullPolicy", "Sometimes", "Unsupported value"},
+		"a working directory that is too long":   {variant + "workingDir", long(513), "may not be more than 512"},
+		"a detector's name that is too long":     {variant + "detector", long(64), "may not be more than 63"},
+		"a runtime class that is too long":       {variant + "runtimeClassName", long(254), "may not be more than 253"},
+		"too many tolerations":                   {variant + "tolerations", repeat(17, "{key: a%d}"), "must have at most 16 items"},
+		"root":                                   {variant + "securityContext", "{runAsUser: 0}", ""},
+		"a user below root":                      {variant + "securityContext", "{runAsUser: -1}", "should be greater than or equal to 0"},
+		"privileges":                             {variant + "securityContext", "{privileged: true}", "unknown field"},
+		"too many variables":                     {variant + "env", repeat(65, "{name: A%d}"), "must have at most 64 items"},
+		"as many variables as there may be":      {variant + "env", repeat(64, "{name: A%d}"), ""},
+		"a variable twice":                       {variant + "env", "[{name: A}, {name: A}]", "Duplicate value"},
+		"a variable of the operator's":           {variant + "env", "[{name: POSE_RUNNER_CONFIG, value: x}]", "names that begin with POSE_ belong to the operator"},
+		"a variable that is no name":             {variant + "env", "[{name: 1A}]", "should match"},
+		"a variable's name that is too long":     {variant + "env", "[{name: A" + long(128) + "}]", "may not be more than 128"},
+		"a variable's value that is too long":    {variant + "env", "[{name: A, value: " + long(4097) + "}]", "may not be more than 4096"},
+		"a variable from a Secret":               {variant + "env", "[{name: A, valueFrom: {}}]", "unknown field"},
+
+		"a GPU for a CPU variant":                      {variant + "resources", `{limits: {nvidia.com/gpu: "1"}}`, "a CPU variant must not ask for a GPU"},
+		"another maker's GPU for a CPU variant":        {variant + "resources", `{limits: {amd.com/gpu: "1"}}`, "a CPU variant must not ask for a GPU"},
+		"no GPU for a CPU variant":                     {variant + "resources", "{limits: {memory: 1Gi, cpu: 2}, requests: {cpu: 1}}", ""},
+		"requests alone for a CPU variant":             {variant + "resources", "{requests: {cpu: 1}}", ""},
+		"a GPU for a GPU variant":                      {"spec.variants", `[{name: gpu, device: GPU, command: [x], resources: {limits: {nvidia.com/gpu: "1"}}}]`, ""},
+		"a GPU variant without a GPU":                  {variant + "device", "GPU", ""},
+		"maxMemory without resources":                  {variant + "maxMemory", "1Gi", "maxMemory needs resources.limits.memory"},
+		"maxMemory with another limit":                 {"spec.variants", "[{name: a, device: CPU, command: [x], maxMemory: 1Gi, resources: {limits: {cpu: 1}}}]", "maxMemory needs resources.limits.memory"},
+		"maxMemory with a request alone":               {"spec.variants", "[{name: a, device: CPU, command: [x], maxMemory: 1Gi, resources: {requests: {memory: 1Gi}}}]", "maxMemory needs resources.limits.memory"},
+		"maxMemory with a limit":                       {"spec.variants", "[{name: a, device: CPU, command: [x], maxMemory: 2Gi, resources: {limits: {memory: 1Gi}}}]", ""},
+		"a model from a claim":                         {model, "[{name: a, mountPath: /m, persistentVolumeClaim: c}]", ""},
+		"a model from an image":                        {model, "[{name: a, mountPath: /m, image: i}]", ""},
+		"a model from nowhere":                         {model, "[{name: a, mountPath: /m}]", "a model comes either from a persistentVolumeClaim or from an image"},
+		"a model from both":                            {model, "[{name: a, mountPath: /m, persistentVolumeClaim: c, image: i}]", "a model comes either from a persistentVolumeClaim or from an image"},
+		"a model at a relative path":                   {model, "[{name: a, mountPath: m, image: i}]", "should match"},
+		"a model at the root":                          {model, "[{name: a, mountPath: /, image: i}]", "should match"},
+		"a model's name in upper case":                 {model, "[{name: A, mountPath: /m, image: i}]", "should match"},
+		"a model's name that is too long":              {model, "[{name: " + long(41) + ", mountPath: /m, image: i}]", "may not be more than 40"},
+		"a model twice":                                {model, "[{name: a, mountPath: /m, image: i}, {name: a, mountPath: /n, image: i}]", "Duplicate value"},
+		"too many models":                              {model, repeat(9, "{name: a%d, mountPath: /m, image: i}"), "must have at most 8 items"},
+		"a stage":                                      {"spec.stages", "[{name: Mine, pattern: 'x$'}]", ""},
+		"a stage in lower case":                        {"spec.stages", "[{name: mine, pattern: x}]", "should match"},
+		"a stage without a pattern":                    {"spec.stages", "[{name: Mine, pattern: ''}]", "should be at least 1 chars long"},
+		"a stage with a pattern that is no RE2":        {"spec.stages", "[{name: Mine, pattern: '('}]", "pattern must be a valid RE2"},
+		"a stage with a look-ahead, which RE2 has not": {"spec.stages", "[{name: Mine, pattern: 'a(?=b)'}]", "pattern must be a valid RE2"},
+		"a stage with too long a pattern":              {"spec.stages", "[{name: Mine, pattern: " + long(257) + "}]", "may not be more than 256"},
+		"a stage twice":                                {"spec.stages", "[{name: Mine, pattern: x}, {name: Mine, pattern: y}]", "Duplicate value"},
+		"as many stages as there may be":               {"spec.stages", "[{name: A, pattern: '" + long(256) + "'},{name: B, pattern: x},{name: C, pattern: x},{name: D, pattern: x},{name: E, pattern: x},{name: F, pattern: x},{name: G, pattern: x},{name: H, pattern: x}]", ""},
+		"a progress pattern":                           {"spec.progressPattern", `'frame (?P<frame>\d+)'`, ""},
+		"a progress pattern that is no RE2":            {"spec.progressPattern", "'(?P<frame>['", "progressPattern must be a valid RE2"},
+		"a progress pattern without its group":         {"spec.progressPattern", `'frame (\d+)'`, "progressPattern needs the named group"},
+		"a progress pattern that is too long":          {"spec.progressPattern", "'(?P<frame>x)" + long(256) + "'", "may not be more than 256"},
+		"a rule on stages":                             {"spec.failureRules", "[{stages: [A], reason: X, action: Fail}]", ""},
+		"a rule on exit codes":                         {"spec.failureRules", "[{exitCodes: [1], reason: X, action: Retry}]", ""},
+		"a rule on signals":                            {"spec.failureRules", "[{signals: [SIGSEGV], reason: X, action: RetryElsewhere}]", ""},
+		"a rule on the log":                            {"spec.failureRules", "[{logPattern: x, reason: X, action: NextVariant}]", ""},
+		"a rule on nothing":                            {"spec.failureRules", "[{reason: X, action: Fail}]", "a failure rule needs at least one of stages, exitCodes, signals or logPattern"},
+		"a rule on an empty list":                      {"spec.failureRules", "[{exitCodes: [], reason: X, action: Fail}]", "should have at least 1 items"},
+		"a rule on an empty list of stages":            {"spec.failureRules", "[{stages: [], reason: X, action: Fail}]", "should have at least 1 items"},
+		"a rule on an empty list of signals":           {"spec.failureRules", "[{signals: [], reason: X, action: Fail}]", "should have at least 1 items"},
+		"a rule with an unknown action":                {"spec.failureRules", "[{exitCodes: [1], reason: X, action: Wait}]", "Unsupported value"},
+		"a rule without an action":                     {"spec.failureRules", "[{exitCodes: [1], reason: X}]", "action: Required value"},
+		"a rule without a reason":                      {"spec.failureRules", "[{exitCodes: [1], action: Fail}]", "reason: Required value"},
+		"a rule with a reason in words":                {"spec.failureRules", "[{exitCodes: [1], reason: 'no reason', action: Fail}]", "should match"},
+		"a rule with too long a reason":                {"spec.failureRules", "[{exitCodes: [1], reason: A" + long(63) + ", action: Fail}]", "may not be more than 63"},
+		"a rule with too long a message":               {"spec.failureRules", "[{exitCodes: [1], reason: A, action: Fail, message: " + long(513) + "}]", "may not be more than 512"},
+		"a rule with a pattern that is no RE2":         {"spec.failureRules", "[{logPattern: '*', reason: A, action: Fail}]", "logPattern must be a valid RE2"},
+		"a rule with a number for a signal":            {"spec.failureRules", `[{signals: ["11"], reason: A, action: Fail}]`, "should match"},
+		"too many rules":                               {"spec.failureRules", repeat(33, "{exitCodes: [%d], reason: A, action: Fail}"), "must have at most 32 items"},
+		"as many rules as there may be":                {"spec.failureRules", repeat(32, "{exitCodes: [%d], logPattern: 'a.*b', reason: A, action: Fail}"), ""},
+		"no outputs":                                   {"spec.outputs", "", "spec.outputs: Required value"},
+		"no output in the list":                        {"spec.outputs", "[]", "should have at least 1 items"},
+		"no output that proves the frames":             {"spec.outputs", "[{name: a, path: a.mp4, format: MP4, required: true}]", "one output must be of format PoseJSON and required"},
+		"an optional proof of the frames":              {output + "required", "false", "one output must be of format PoseJSON and required"},
+		"an output of unknown format":                  {output + "format", "GIF", "Unsupported value"},
+		"an output twice":                              {"spec.outputs", "[{name: a, path: a, format: PoseJSON, required: true}, {name: a, path: b, format: PNG}]", "Duplicate value"},
+		"too many outputs":                             {"spec.outputs", repeat(17, "{name: a%d, path: a, format: PoseJSON, required: true}"), "must have at most 16 items"},
+		"an output's name in upper case":               {output + "name", "Pose", "should match"},
+		"an output's name that is too long":            {output + "name", long(41), "may not be more than 40"},
+		"an output in a folder":                        {output + "path", "a/b.c/d-e_f.json", ""},
+		"an output at an absolute path":                {output + "path", "/etc/passwd", "should match"},
+		"an output whose path climbs":                  {output + "path", "../pose.json", "should match"},
+		"an output whose path climbs in the middle":    {output + "path", "a/../pose.json", "should match"},
+		"an output that hides":                         {output + "path", ".pose.json", "should match"},
+		"an output at too long a path":                 {output + "path", long(129), "may not be more than 128"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := parse(t, minimalEngine)
+			if c.path != "" {
+				o.set(t, c.path, c.value)
+			}
+			_, err := create(t, o)
+			expect(t, err, c.refusal)
+		})
+	}
+}
+
+func TestPoseEngineDefaults(t *testing.T) {
+	o := parse(t, minimalEngine)
+	o.set(t, "spec.outputs", "[{name: a, path: a, format: PoseJSON, required: true}, {name: b, path: b, format: PNG}]")
+	u, err := create(t, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := api.Get(context.Background(), client.ObjectKeyFromObject(u), u); err != nil {
+		t.Fatal(err)
+	}
+	outputs, _, _ := unstructured.NestedSlice(u.Object, "spec", "outputs")
+	if second, ok := outputs[1].(map[string]any); !ok || second["required"] != false {
+		t.Errorf("outputs = %v, want required: false by default", outputs)
+	}
+	if n, _, _ := unstructured.NestedInt64(u.Object, "status", "observedGeneration"); n != -1 {
+		t.Errorf("status.observedGeneration = %d, want -1", n)
+	}
+}
+
+// Every manifest that users are shown is accepted as it is.
+func TestSamplesApply(t *testing.T) {
+	seen := 0
+	for _, root := range []string{"../../config/samples", "../../config/engines"} {
+		if _, err := os.Stat(root); err != nil {
+			continue
+		}
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || filepath.Ext(path) != ".yaml" || d.Name() == "kustomization.yaml" {
+				return err
+			}
+			raw, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			for i, document := range strings.Split("\n"+string(raw), "\n---\n") {
+				o := parse(t, document)
+				if kind, ok := o["kind"].(string); !ok || !strings.HasPrefix(kind, "Pose") {
+					continue
+				}
+				seen++
+				t.Run(fmt.Sprintf("%s document %d", path, i+1), func(t *testing.T) {
+					_, err := create(t, o)
+					expect(t, err, "")
+				})
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if seen == 0 {
+		t.Error("there is no sample in config/samples")
+	}
+}
+
+// What kubectl get shows, asked for as kubectl asks.
+func TestPrinterColumns(t *testing.T) {
+	ctx := context.Background()
+	job, err := create(t, parse(t, minimalJob))
+	if err != nil {
+		t.Fatal(err)
+	}
+	object(job.Object).set(t, "status", `
+phase: Running
+stage: Tracking
+device: GPU
+variant: large
+attemptCount: 2
+progress: {summary: 35% 42/120}
+output: {uri: "s3://r/x", manifestSHA256: ab, people: 3, frames: 120}
+conditions: [{type: Ready, status: "False", reason: Progressing, message: attempt 2 runs, lastTransitionTime: "2026-01-01T00:00:00Z"}]
+`)
+	if err := api.Status().Update(ctx, job); err != nil {
+		t.Fatal(err)
+	}
+	engine, err := create(t, parse(t, fullEngine).set(t, "metadata.name", "columns"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	object(engine.Object).set(t, "status", `{conditions: [{type: Ready, status: "True", reason: Ready, message: 2 variants, lastTransitionTime: "2026-01-01T00:00:00Z"}]}`)
+	if err := api.Status().Update(ctx, engine); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		path string
+		wide bool
+		want map[string]any
+	}{
+		"a PoseJob": {"/apis/pose.dev/v1alpha1/namespaces/default/posejobs/" + job.GetName(), false, map[string]any{
+			"Name": job.GetName(), "Phase": "Running", "Stage": "Tracking", "Progress": "35% 42/120", "Device": "GPU", "Attempts": float64(2), "Output": "s3://r/x", "Age": nil,
+		}},
+		"a PoseJob with -o wide": {"/apis/pose.dev/v1alpha1/namespaces/default/posejobs/" + job.GetName(), true, map[string]any{
+			"Variant": "large", "People": float64(3), "Message": "attempt 2 runs",
+		}},
+		"a PoseEngine": {"/apis/pose.dev/v1alpha1/poseengines/" + engine.GetName(), false, map[string]any{
+			"Name": engine.GetName(), "Ready": "True", "Reason": "Ready", "Variant": "gpu", "Default": "true", "Age": nil,
+		}},
+		"a PoseEngine with -o wide": {"/apis/pose.dev/v1alpha1/poseengines/" + engine.GetName(), true, map[string]any{"Message": "2 variants"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := columns(t, c.path, c.wide)
+			if _, ok := got["Age"]; ok {
+				got["Age"] = nil // how old it is by now
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("columns (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// columns of a single object as the server prints them; of priority 0, or above
+// it for wide.
+func columns(t *testing.T, path string, wide bool) map[string]any {
+	t.Helper()
+	c := rest.CopyConfig(config)
+	c.APIPath, c.GroupVersion, c.NegotiatedSerializer = "/apis", &v1alpha1.GroupVersion, scheme.Codecs
+	http, err := rest.RESTClientFor(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := http.Get().AbsPath(path).SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io").DoRaw(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table metav1.Table
+	if err := json.Unmarshal(raw, &table); err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]any{}
+	for i, column := range table.ColumnDefinitions {
+		if (column.Priority > 0) == wide {
+			out[column.Name] = table.Rows[0].Cells[i]
+		}
+	}
+	return out
+}
