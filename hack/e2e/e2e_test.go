@@ -339,3 +339,77 @@ func TestUnknownVariantFailsAndNamesTheOthers(t *testing.T) {
 	j := finish(t, job("no-variant", "mediapipe", "good.mp4", func(j *v1alpha1.PoseJob) { j.Spec.Variants = []string{"tpu"} }))
 	failed(t, j, v1alpha1.ReasonVariantNotFound, 0, "tpu", "cpu")
 }
+
+func TestVideoAndResultsOnAClaim(t *testing.T) {
+	dir := claim(t, "films")
+	copyFile(t, videos.MP4, filepath.Join(dir, "in", "walk.mp4"))
+	if err := os.MkdirAll(filepath.Join(dir, "out"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	openToPods(t, dir)
+	j := finish(t, job("by-claim", "mediapipe", "pvc://films/in/walk.mp4", func(j *v1alpha1.PoseJob) {
+		j.Spec.Video.CredentialsSecretRef, j.Spec.Output.CredentialsSecretRef = nil, nil
+		j.Spec.Output.URI = "pvc://films/out/walk"
+	}))
+	if j.Status.Output == nil || j.Status.Output.Frames != 12 {
+		t.Fatalf("want 12 frames on the claim, have\n%s", describe(j))
+	}
+	folder := filepath.Join(dir, strings.TrimPrefix(j.Status.Output.URI, "pvc://films/"))
+	manifest, err := os.ReadFile(filepath.Join(folder, "manifest.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if digest(manifest) != j.Status.Output.ManifestSHA256 {
+		t.Error("manifest.json on the claim is not the one in status")
+	}
+	for _, f := range j.Status.Output.Files {
+		content, err := os.ReadFile(filepath.Join(dir, strings.TrimPrefix(f.URI, "pvc://films/")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if digest(content) != f.SHA256 || int64(len(content)) != f.Size {
+			t.Errorf("%s differs from status", f.URI)
+		}
+	}
+}
+
+func TestNobodyInTheVideoIsAResult(t *testing.T) {
+	blank := filepath.Join(t.TempDir(), "blank.mp4")
+	if _, err := env.Run(t.Context(), "ffmpeg", "-v", "error", "-f", "lavfi", "-i", "color=gray:size=320x240:rate=10:duration=2", "-pix_fmt", "yuv420p", blank); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Put(t.Context(), bucket, "blank.mp4", blank); err != nil {
+		t.Fatal(err)
+	}
+	j := finish(t, job("nobody", "mediapipe", "blank.mp4", func(j *v1alpha1.PoseJob) { j.Spec.Video.Frames = nil }))
+	complete(t, j, 20)
+	if j.Status.Output.People != 0 || !meta.IsStatusConditionTrue(j.Status.Conditions, v1alpha1.ConditionNoPeople) {
+		t.Fatalf("want a result without people that says so, have\n%s", describe(j))
+	}
+}
+
+func TestProgressReachesStatus(t *testing.T) {
+	key := start(t, job("seen", "mediapipe", "good.mp4", func(j *v1alpha1.PoseJob) { j.Spec.Video.Frames = &v1alpha1.FrameRange{Start: 0, End: 80} }))
+	j := await(t, key, func(j *v1alpha1.PoseJob) bool {
+		return harness.Finished(j) || j.Status.Progress != nil && j.Status.Progress.Frames > 0 && j.Status.Stage == v1alpha1.StageTracking
+	})
+	if harness.Finished(j) {
+		t.Fatalf("the job ended and its status never told a frame\n%s", describe(j))
+	}
+	if p := j.Status.Progress; p.TotalFrames != 80 || p.Percent > 100 || j.Status.Phase != v1alpha1.PhaseRunning {
+		t.Errorf("want progress towards 80 frames in phase Running, have %+v in %s", p, j.Status.Phase)
+	}
+}
+
+func TestDeletingARunningJobLeavesNothing(t *testing.T) {
+	key := start(t, job("gone", stage(t, "hang"), "good.mp4"))
+	await(t, key, func(j *v1alpha1.PoseJob) bool { return j.Status.Stage == v1alpha1.StageDetectorLoad })
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := env.Remove(ctx, key); err != nil {
+		t.Fatal(err)
+	}
+	if n := livePods(t, key); n != 0 {
+		t.Fatalf("%d live pods are left of a deleted job", n)
+	}
+}
