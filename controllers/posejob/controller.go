@@ -180,6 +180,9 @@ func (r *Reconciler) planInput(o *observation) plan.Input {
 	if at := o.job.Status.SuspendedAt; at != nil {
 		in.Suspended += o.now.Sub(at.Time)
 	}
+	if c := meta.FindStatusCondition(o.job.Status.Conditions, v1alpha1.ConditionEngineResolved); c != nil && c.Reason == o.engine.Reason {
+		in.EngineMissingSince = c.LastTransitionTime.Time
+	}
 	for _, a := range o.attempts {
 		in.Done = in.Done || a.State == v1alpha1.AttemptSucceeded
 	}

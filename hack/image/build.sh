@@ -17,12 +17,16 @@ cache=${POSE_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/pose-operator}/images
 out=.cluster/images
 export STORAGE_DRIVER=${STORAGE_DRIVER:-overlay} BUILDAH_ISOLATION=chroot
 mkdir -p "$cache" "$out"
+# One build at a time on this machine: clones share buildah's storage.
+exec 9>"$cache/lock"
+flock 9
 
 debian=localhost/pose-debian:bookworm
 case $base in
   "") base_image="" ;;
   debian) base_image=$debian ;;
-  *) base_image=localhost/pose-operator/$base:dev ;;
+  # By the key of its inputs: the tag dev may be another clone's.
+  *) base_image=localhost/pose-operator/$base:$(<"$out/$base.key") ;;
 esac
 
 # The key of everything that goes in: the files of the context (what git tracks
@@ -76,7 +80,7 @@ have_base() {
   if [[ $base == debian ]]; then
     make_debian
   elif [[ -n $base ]] && ! buildah images -q "$base_image" >/dev/null 2>&1; then
-    buildah pull -q "docker-archive:$out/$base.tar" >/dev/null
+    buildah tag "$(buildah pull -q "docker-archive:$out/$base.tar")" "$base_image"
   fi
 }
 
@@ -96,6 +100,7 @@ if ! buildah bud --layers=false --pull-never -q "${args[@]}" -t "localhost/pose-
   echo "image $name: failed; the whole log is $log" >&2
   exit 1
 fi
+buildah tag "localhost/pose-operator/$name:dev" "localhost/pose-operator/$name:$key"
 part=$cache/$name-$key.tar.part
 rm -f "$part"
 buildah push -q "localhost/pose-operator/$name:dev" "docker-archive:$part:localhost/pose-operator/$name:dev" >/dev/null

@@ -73,6 +73,9 @@ type Input struct {
 	// EngineMessage then say why.
 	Engine                      *v1alpha1.PoseEngine
 	EngineReason, EngineMessage string
+	// EngineMissingSince is when the job was first found without an engine; zero
+	// when this is the first time.
+	EngineMissingSince time.Time
 	// Denied is what the policy has against the job, for a person.
 	Denied []string
 	// Started is when the job was taken up; Suspended how long it stood still.
@@ -137,10 +140,14 @@ func Next(in Input) Decision {
 // withoutEngine waits, and not for ever where the engine does not exist.
 func (in Input) withoutEngine(deadline time.Time) Decision {
 	d := Decision{Kind: KindWait, Reason: in.EngineReason, Message: in.EngineMessage, Until: deadline}
-	if in.EngineReason == v1alpha1.ReasonEngineNotReady || in.Started.IsZero() {
+	if in.EngineReason == v1alpha1.ReasonEngineNotReady {
 		return d
 	}
-	over := in.Started.Add(MissingEngineTimeout + in.Suspended)
+	since := in.EngineMissingSince
+	if since.IsZero() {
+		since = in.Now
+	}
+	over := since.Add(MissingEngineTimeout)
 	if in.Now.Before(over) {
 		d.Until = earliest(over, deadline)
 		return d

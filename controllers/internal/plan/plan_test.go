@@ -202,15 +202,22 @@ func TestNext(t *testing.T) {
 		},
 		"a missing engine is waited for, since GitOps applies in any order": {
 			in: change(input(job(), nil), func(in *plan.Input) {
-				in.Engine, in.EngineReason, in.Started = nil, v1alpha1.ReasonEngineNotFound, gen.Now.Add(-time.Minute)
+				in.Engine, in.EngineReason, in.EngineMissingSince = nil, v1alpha1.ReasonEngineNotFound, gen.Now.Add(-time.Minute)
 			}),
 			want: plan.KindWait, why: v1alpha1.ReasonEngineNotFound, until: 540,
 		},
 		"a missing engine is not waited for without end, since a mistyped name never appears": {
 			in: change(input(job(), nil), func(in *plan.Input) {
 				in.Engine, in.EngineReason, in.EngineMessage = nil, v1alpha1.ReasonEngineNotFound, "no PoseEngine"
+				in.EngineMissingSince = gen.Now.Add(-plan.MissingEngineTimeout)
 			}),
 			want: plan.KindFail, why: v1alpha1.ReasonEngineNotFound, says: "no PoseEngine",
+		},
+		"an engine that went missing just now is waited for, however old the job": {
+			in: change(input(job(), nil), func(in *plan.Input) {
+				in.Engine, in.EngineReason, in.Started = nil, v1alpha1.ReasonEngineNotFound, gen.Now.Add(-100*time.Hour)
+			}),
+			want: plan.KindWait, why: v1alpha1.ReasonEngineNotFound, until: 600,
 		},
 		// 7. Intended.
 		"an intended attempt without a pod is created": {
