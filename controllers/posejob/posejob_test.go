@@ -381,7 +381,7 @@ func TestTTLs(t *testing.T) {
 		p.eventually("run", phase(v1alpha1.PhaseSucceeded))
 		p.g.Consistently(func(g Gomega) { g.Expect(p.job("run").DeletionTimestamp).To(BeNil()) }).Should(Succeed())
 	})
-	t.Run("a failed attempt's pod goes while the next one runs", func(t *testing.T) {
+	t.Run("the pod of an earlier attempt goes too, after the end of the job", func(t *testing.T) {
 		p := newPlace(t).withEngine()
 		p.start()
 		p.submit("run", func(j *v1alpha1.PoseJob) { j.Spec.PodTTLSecondsAfterFinished = new(int32(0)) })

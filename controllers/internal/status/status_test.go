@@ -135,6 +135,13 @@ func TestPhaseAndConditions(t *testing.T) {
 			want: map[string]string{"EngineResolved": resolved, "Suspended": "True/Suspended"},
 			says: "no pod runs",
 		},
+		"suspended after it ran, with the conditions of that time": {
+			in: input(job().Suspend().Attempts(dead).With(func(j *v1alpha1.PoseJob) {
+				j.Status.Conditions = []metav1.Condition{{Type: "Ready", Status: "False", Reason: "Progressing"}, {Type: "Reconciling", Status: "True", Reason: "Progressing"}}
+			}).Build(), plan.Decision{Kind: plan.KindWait, Reason: v1alpha1.ReasonSuspended}),
+			phase: v1alpha1.PhaseSuspended, kstatus: status.CurrentStatus,
+			want: map[string]string{"EngineResolved": resolved, "Suspended": "True/Suspended"},
+		},
 		"resumed": {
 			in: input(job().With(func(j *v1alpha1.PoseJob) {
 				j.Status.Conditions = []metav1.Condition{{Type: "Suspended", Status: "True", Reason: "Suspended"}}
