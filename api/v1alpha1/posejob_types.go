@@ -351,7 +351,8 @@ type PodTemplate struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=8
 	ImagePullSecrets []SecretReference `json:"imagePullSecrets,omitempty"`
-	// Resources replace the variant's for the engine container, by device.
+	// Resources change the variant's for the engine container, by device: those
+	// that are named here win, the others stay.
 	// +optional
 	Resources *DeviceResources `json:"resources,omitempty"`
 }

@@ -218,31 +218,55 @@ func (r *Reconciler) afterEnd(ctx context.Context, job *v1alpha1.PoseJob, pods [
 	if err := r.releaseRecorded(ctx, pods, job.Status.Attempts); err != nil {
 		return ctrl.Result{}, err
 	}
-	var again time.Duration
-	later := func(at time.Time) bool {
-		left := at.Sub(now)
-		if left > 0 && (again == 0 || left < again) {
-			again = left
-		}
-		return left > 0
-	}
 	for i := range pods {
-		a := recorded(&pods[i], job.Status.Attempts)
+		// A creation that timed out here may still have happened there.
+		if view := attempt.View(&pods[i]); view.Live() && !view.Deleting {
+			if err := r.deletePod(ctx, job.Namespace, view.Name, view.UID); err != nil {
+				return ctrl.Result{}, err
+			}
+		}
+	}
+	again, err := r.reap(ctx, job, pods, job.Status.Attempts, now)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if job.Spec.TTLSecondsAfterFinished == nil || job.Status.CompletionTime == nil {
+		return ctrl.Result{RequeueAfter: again}, nil
+	}
+	left := job.Status.CompletionTime.Add(time.Duration(*job.Spec.TTLSecondsAfterFinished) * time.Second).Sub(now)
+	if left <= 0 {
+		return ctrl.Result{}, r.expire(ctx, job)
+	}
+	return ctrl.Result{RequeueAfter: sooner(again, left)}, nil
+}
+
+// reap deletes the pods of recorded attempts whose time is over and says when
+// the next one's is; zero means never.
+func (r *Reconciler) reap(ctx context.Context, job *v1alpha1.PoseJob, pods []corev1.Pod, records []v1alpha1.Attempt, now time.Time) (time.Duration, error) {
+	var again time.Duration
+	ttl := time.Duration(ptr.Deref(job.Spec.PodTTLSecondsAfterFinished, 0)) * time.Second
+	for i := range pods {
+		a := recorded(&pods[i], records)
 		if a == nil || pods[i].DeletionTimestamp != nil {
 			continue
 		}
-		if later(a.FinishTime.Add(time.Duration(ptr.Deref(job.Spec.PodTTLSecondsAfterFinished, 0)) * time.Second)) {
+		if left := a.FinishTime.Add(ttl).Sub(now); left > 0 {
+			again = sooner(again, left)
 			continue
 		}
 		if err := r.deletePod(ctx, job.Namespace, pods[i].Name, string(pods[i].UID)); err != nil {
-			return ctrl.Result{}, err
+			return 0, err
 		}
 	}
-	if job.Spec.TTLSecondsAfterFinished != nil && job.Status.CompletionTime != nil &&
-		!later(job.Status.CompletionTime.Add(time.Duration(*job.Spec.TTLSecondsAfterFinished)*time.Second)) {
-		return ctrl.Result{}, r.expire(ctx, job)
+	return again, nil
+}
+
+// sooner of two waits, where zero means never.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || (b != 0 && b < a) {
+		return b
 	}
-	return ctrl.Result{RequeueAfter: again}, nil
+	return a
 }
 
 // expire deletes a finished job after a last look past the cache: its TTL may

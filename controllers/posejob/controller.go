@@ -111,7 +111,11 @@ func (r *Reconciler) step(ctx context.Context, o *observation) (ctrl.Result, err
 		return ctrl.Result{}, err
 	}
 	r.tell(o, decision, next)
-	return ctrl.Result{RequeueAfter: r.nextLook(o, decision)}, nil
+	again, err := r.reap(ctx, o.job, o.pods, next.Attempts, o.now)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: sooner(again, r.nextLook(o, decision))}, nil
 }
 
 // write the status if it differs. A positive duration says that the difference

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"maps"
 	"strconv"
 	"strings"
 
@@ -285,15 +286,13 @@ func (r *renderer) engineResources() corev1.ResourceRequirements {
 	if r.variant.Resources != nil {
 		want = *r.variant.Resources.DeepCopy()
 	}
+	out := corev1.ResourceRequirements{Requests: corev1.ResourceList{}, Limits: corev1.ResourceList{}}
+	maps.Copy(out.Requests, want.Requests)
+	maps.Copy(out.Limits, want.Limits)
 	if own := r.ownResources(); own != nil {
-		want = *own.DeepCopy()
-	}
-	out := corev1.ResourceRequirements{Requests: want.Requests, Limits: want.Limits}
-	if out.Requests == nil {
-		out.Requests = corev1.ResourceList{}
-	}
-	if out.Limits == nil {
-		out.Limits = corev1.ResourceList{}
+		// One by one: a job that asks for more memory keeps its GPU.
+		maps.Copy(out.Requests, own.Requests)
+		maps.Copy(out.Limits, own.Limits)
 	}
 	if m := r.attempt.MemoryBytes; m > 0 {
 		out.Limits[corev1.ResourceMemory] = *resource.NewQuantity(m, resource.BinarySI)
