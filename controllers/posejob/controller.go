@@ -12,9 +12,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -57,7 +59,10 @@ type observation struct {
 	pods     []corev1.Pod
 	attempts []attempt.Attempt
 	// fresh are the numbers of attempts whose verdict was reached just now.
-	fresh  []int32
+	fresh []int32
+	// unseen says that the cache does not show one of the pods, so that no event
+	// will tell of its end.
+	unseen bool
 	engine engine.Resolution
 	now    time.Time
 }
@@ -115,6 +120,9 @@ func (r *Reconciler) step(ctx context.Context, o *observation) (ctrl.Result, err
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	if o.unseen {
+		again = sooner(again, lookAgain)
+	}
 	return ctrl.Result{RequeueAfter: sooner(again, r.nextLook(o, decision))}, nil
 }
 
@@ -147,8 +155,12 @@ func (r *Reconciler) observe(ctx context.Context, job *v1alpha1.PoseJob, pods []
 	if err := r.Client.List(ctx, &engines); err != nil {
 		return nil, fmt.Errorf("list PoseEngines: %w", err)
 	}
-	o := &observation{job: job, pods: pods, now: r.Clock.Now(), engine: engine.Resolve(job, engines.Items)}
-	o.attempts = attempt.Join(job.Status.Attempts, pods)
+	all, err := r.hidden(ctx, job, pods)
+	if err != nil {
+		return nil, err
+	}
+	o := &observation{job: job, pods: all, unseen: len(all) > len(pods), now: r.Clock.Now(), engine: engine.Resolve(job, engines.Items)}
+	o.attempts = attempt.Join(job.Status.Attempts, all)
 	for i := range o.attempts {
 		a := &o.attempts[i]
 		if v, ended := failure.Judge(*a, o.rules()); ended {
@@ -157,6 +169,30 @@ func (r *Reconciler) observe(ctx context.Context, job *v1alpha1.PoseJob, pods []
 		}
 	}
 	return o, nil
+}
+
+// lookAgain is how often a pod is read that the cache does not show.
+const lookAgain = 5 * time.Second
+
+// hidden adds pods that the cache no longer shows although they exist: it holds
+// pods by a label, and a label can be taken off a running pod. A pod is taken
+// for gone only when the API server itself says so.
+func (r *Reconciler) hidden(ctx context.Context, job *v1alpha1.PoseJob, pods []corev1.Pod) ([]corev1.Pod, error) {
+	for _, a := range job.Status.Attempts {
+		if a.State != v1alpha1.AttemptRunning || slices.ContainsFunc(pods, func(p corev1.Pod) bool { return string(p.UID) == a.PodUID }) {
+			continue
+		}
+		var pod corev1.Pod
+		err := r.Reader.Get(ctx, client.ObjectKey{Namespace: job.Namespace, Name: a.PodName}, &pod)
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return nil, fmt.Errorf("read pod %s/%s, which the cache does not show: %w", job.Namespace, a.PodName, err)
+		case string(pod.UID) == a.PodUID:
+			pods = append(pods, pod)
+		}
+	}
+	return pods, nil
 }
 
 // rules of the engine's own; Check has compiled them already.

@@ -129,6 +129,23 @@ func TestAtMostOneLivePod(t *testing.T) {
 	p.g.Expect(j.Status.Attempts[0].Reason).To(Equal(v1alpha1.ReasonDisrupted))
 }
 
+// The manager's cache finds pods by a label that anybody with rights on pods can
+// take off: the pod runs on, and must block the next one all the same.
+func TestAPodWithoutItsLabelsIsStillLive(t *testing.T) {
+	p := newPlace(t).withEngine()
+	p.start()
+	p.submit("run")
+	first := p.pod(1)
+	p.play(first, running())
+	p.eventually("run", phase(v1alpha1.PhaseRunning))
+	p.must(api.Patch(ctx, first, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"pose.dev/job-uid":null,"pose.dev/attempt":null}}}`))))
+	p.g.Consistently(func(g Gomega) { g.Expect(p.pods()).To(HaveLen(1)) }).Should(Succeed())
+	p.g.Expect(p.job("run").Status.Attempts).To(HaveLen(1))
+
+	p.play(first, succeeded())
+	p.eventually("run", phase(v1alpha1.PhaseSucceeded))
+}
+
 func TestVanishedPodIsADisruption(t *testing.T) {
 	p := newPlace(t).withEngine()
 	p.start()

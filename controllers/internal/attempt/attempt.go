@@ -47,15 +47,22 @@ func (a Attempt) Lost() bool {
 // Join pairs the records with the pods of the job, oldest attempt first. All
 // pods must belong to the job's own UID.
 func Join(records []v1alpha1.Attempt, pods []corev1.Pod) []Attempt {
-	byNumber := make(map[int32]*Pod, len(pods))
+	byNumber, byUID := make(map[int32]*Pod, len(pods)), make(map[string]*Pod, len(pods))
 	for i := range pods {
 		p := View(&pods[i])
-		byNumber[p.Attempt] = &p
+		byNumber[p.Attempt], byUID[p.UID] = &p, &p
 	}
 	joined := make([]Attempt, 0, len(records)+1)
 	for _, r := range records {
-		a := Attempt{Attempt: *r.DeepCopy(), Pod: byNumber[r.Number]}
-		delete(byNumber, r.Number)
+		// By uid first: labels can be edited, and the record knows its pod.
+		pod := byUID[r.PodUID]
+		if pod == nil {
+			pod = byNumber[r.Number]
+		}
+		a := Attempt{Attempt: *r.DeepCopy(), Pod: pod}
+		if pod != nil {
+			delete(byNumber, pod.Attempt)
+		}
 		if a.Pod != nil && !a.Recorded() {
 			a.observe()
 		}
