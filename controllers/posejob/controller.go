@@ -161,9 +161,10 @@ func (r *Reconciler) observe(ctx context.Context, job *v1alpha1.PoseJob, pods []
 	}
 	o := &observation{job: job, pods: all, unseen: len(all) > len(pods), now: r.Clock.Now(), engine: engine.Resolve(job, engines.Items)}
 	o.attempts = attempt.Join(job.Status.Attempts, all)
+	rules := o.rules()
 	for i := range o.attempts {
 		a := &o.attempts[i]
-		if v, ended := failure.Judge(*a, o.rules()); ended {
+		if v, ended := failure.Judge(*a, rules); ended {
 			status.Record(a, v, o.now)
 			o.fresh = append(o.fresh, a.Number)
 		}
