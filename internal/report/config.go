@@ -140,13 +140,36 @@ type ExecConfig struct {
 	// GraceSeconds is the pod's terminationGracePeriodSeconds; 0 means 30. The
 	// engine gets SIGTERM at once and SIGKILL shortly before the period ends.
 	GraceSeconds int64 `json:"graceSeconds,omitempty"`
+	// Preflight is a first step before the engine; nil means none.
+	Preflight *PreflightConfig `json:"preflight,omitempty"`
 }
 
 // StagePattern is one stage of an engine.
 type StagePattern struct {
 	Name    string `json:"name"`
 	Pattern string `json:"pattern"`
+	// StallTimeoutSeconds holds instead of ExecConfig's while this stage is the
+	// current one; 0 means that ExecConfig's holds.
+	StallTimeoutSeconds int64 `json:"stallTimeoutSeconds,omitempty"`
 }
+
+// PreflightConfig is a step before the engine that shows in seconds what would
+// otherwise show after the whole load. When it fails, the engine is not started
+// and the role ends as if the engine had ended so.
+type PreflightConfig struct {
+	// Command runs as the engine would run; its exit code 0 is a pass.
+	Command []string `json:"command,omitempty"`
+	// TimeoutSeconds bounds Command; 0 means 300.
+	TimeoutSeconds int64 `json:"timeoutSeconds,omitempty"`
+	// Stage that a failure counts for; empty means DefaultPreflightStage.
+	Stage string `json:"stage,omitempty"`
+	// GPUMemoryBytes must be free on one of the GPUs that nvidia-smi shows in the
+	// engine's container; 0 asks nothing.
+	GPUMemoryBytes int64 `json:"gpuMemoryBytes,omitempty"`
+}
+
+// DefaultPreflightStage is the stage that a failed preflight counts for.
+const DefaultPreflightStage = "DetectorLoad"
 
 // DeliverConfig is the part for RoleDeliver.
 type DeliverConfig struct {
@@ -165,6 +188,9 @@ type DeliverConfig struct {
 	// EngineWaitSeconds bounds the wait for the engine's container to appear on
 	// the socket; 0 means 1800. Pulling the engine's image counts.
 	EngineWaitSeconds int64 `json:"engineWaitSeconds,omitempty"`
+	// EngineEnded says that the engine ran before deliver, without a runner, and
+	// ended well: there is no socket to wait for and no report of it.
+	EngineEnded bool `json:"engineEnded,omitempty"`
 	// Provenance goes into the manifest as it is.
 	Provenance Provenance `json:"provenance"`
 }

@@ -32,4 +32,7 @@ const (
 	StagePrepare = "Prepare"
 	StageStart   = "EngineStart" // the engine runs and has said nothing yet
 	StageDeliver = "Deliver"
+	// StagePreflight is the name under which a preflight's time is kept. What a
+	// report calls its stage while it runs is PreflightConfig.Stage.
+	StagePreflight = "Preflight"
 )

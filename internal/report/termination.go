@@ -1,12 +1,10 @@
 package report
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
-	"unicode/utf8"
 )
 
 // MaxTerminationBytes bounds one container's termination message. The kubelet
@@ -37,7 +35,11 @@ const (
 	ReasonDeliveryFailed   = "DeliveryFailed"   // upload failed until the time-out
 	ReasonScratchExceeded  = "ScratchSpaceExceeded"
 	ReasonNoProgress       = "NoProgress" // exec ended an engine that stood still
-	ReasonConfig           = "RunnerConfigInvalid"
+	// ReasonDeviceUnusable: the preflight asked nvidia-smi, and it shows no GPU.
+	ReasonDeviceUnusable = "DeviceUnusable"
+	// ReasonCUDAOutOfMemory: the preflight found too little free GPU memory.
+	ReasonCUDAOutOfMemory = "CUDAOutOfMemory"
+	ReasonConfig          = "RunnerConfigInvalid"
 )
 
 // Termination is a container's termination message.
@@ -99,10 +101,59 @@ type EngineReport struct {
 	OOMKills int64 `json:"oomKills,omitempty"`
 	// StageSeconds is how long each stage took, the current one included.
 	StageSeconds map[string]float64 `json:"stageSeconds,omitempty"`
+	// Preflight says that this is the end, or the state, of the preflight: the
+	// engine itself was not started.
+	Preflight bool `json:"preflight,omitempty"`
+	// DeviceUsed is DeviceGPU once a process of the engine was seen to hold a
+	// GPU's device file open, DeviceCPU at its end when none was, and empty while
+	// nobody could tell.
+	DeviceUsed string `json:"deviceUsed,omitempty"`
 	// GPU is what the driver showed inside the container; empty without one.
 	GPU string `json:"gpu,omitempty"`
-	// LogTail holds the last lines, cleaned and bounded.
+	// Driver, GPUMemoryBytes and GPUUsedBytes are what nvidia-smi said: the
+	// driver's version, the memory of the GPU that was in use most, and the most
+	// that was seen in use on it, by whomever. An image's nvidia-smi can say
+	// anything.
+	Driver         string `json:"driver,omitempty"`
+	GPUMemoryBytes int64  `json:"gpuMemoryBytes,omitempty"`
+	GPUUsedBytes   int64  `json:"gpuUsedBytes,omitempty"`
+	// Crash is what the engine's last words tell of a crash; nil without any.
+	Crash *CrashReport `json:"crash,omitempty"`
+	// Versions of what the engine had loaded, by name: python, torch, cuda,
+	// cudnn, detectron2, phalp, numpy; at most MaxVersions of them.
+	Versions map[string]string `json:"versions,omitempty"`
+	// LogErrors holds the last lines that look like a cause (CauseLine) and are
+	// no longer in LogTail, oldest first, at most MaxLogErrors.
+	LogErrors []string `json:"logErrors,omitempty"`
+	// LogTail holds the last lines, cleaned and bounded, without stack dumps.
 	LogTail string `json:"logTail,omitempty"`
+}
+
+// Devices that an engine can be seen to use.
+const (
+	DeviceGPU = "GPU"
+	DeviceCPU = "CPU"
+)
+
+// Bounds of an EngineReport's parts.
+const (
+	MaxVersions   = 6
+	MaxLogErrors  = 4
+	MaxStackDepth = 8   // frames of CrashReport.PythonStack
+	MaxFrameBytes = 160 // of each
+)
+
+// CrashReport is what an engine's log tells of a crash: a claim, as all of it.
+type CrashReport struct {
+	// PythonStack of the thread that crashed, innermost call first, each as
+	// "file:line function". Files of installed packages begin with the package.
+	PythonStack []string `json:"pythonStack,omitempty"`
+	// NativeLibrary is the file name of the shared library on top of the native
+	// stack, signal handling and the C library left out.
+	NativeLibrary string `json:"nativeLibrary,omitempty"`
+	// FatalError is the line "Fatal Python error: ..." or, where C++ ended the
+	// process, "terminate called after throwing ..." with what() said.
+	FatalError string `json:"fatalError,omitempty"`
 }
 
 // DeliveryReport is deliver's proof of success.
@@ -144,103 +195,4 @@ func ParseTermination(message string) (*Termination, error) {
 		return nil, ErrNotTermination
 	}
 	return &t, nil
-}
-
-// Marshal gives the JSON of t in at most MaxTerminationBytes. Where it does not
-// fit, the least needed parts go first: stage times, the log's oldest half, the
-// files' digests (the manifest has them), the message's end, the files.
-func (t *Termination) Marshal() []byte {
-	c := *t
-	c.Version = Version
-	for _, shrink := range []func(*Termination) bool{
-		nothing, shrinkLog, shrinkLog, dropStageSeconds, dropLog, dropDigests, cutMessage, dropFiles,
-	} {
-		if !shrink(&c) {
-			continue
-		}
-		if b := encode(&c); len(b) <= MaxTerminationBytes {
-			return b
-		}
-	}
-	return encode(&Termination{Version: Version, Role: c.Role, Result: c.Result, Reason: c.Reason})
-}
-
-func encode(t *Termination) []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(t); err != nil {
-		// Only a NaN can cause this; the verdict matters more than the number.
-		return []byte(fmt.Sprintf(`{"v":%d,"role":%q,"result":%q,"reason":%q}`, Version, t.Role, t.Result, t.Reason))
-	}
-	return bytes.TrimRight(b.Bytes(), "\n")
-}
-
-func nothing(*Termination) bool { return true }
-
-func shrinkLog(t *Termination) bool {
-	if t.Engine == nil || t.Engine.LogTail == "" {
-		return false
-	}
-	e := *t.Engine
-	tail := e.LogTail[len(e.LogTail)/2:]
-	for len(tail) > 0 && !utf8.RuneStart(tail[0]) {
-		tail = tail[1:]
-	}
-	e.LogTail = tail
-	t.Engine = &e
-	return true
-}
-
-func dropStageSeconds(t *Termination) bool {
-	if t.Engine == nil || t.Engine.StageSeconds == nil {
-		return false
-	}
-	e := *t.Engine
-	e.StageSeconds = nil
-	t.Engine = &e
-	return true
-}
-
-func dropLog(t *Termination) bool {
-	if t.Engine == nil || t.Engine.LogTail == "" {
-		return false
-	}
-	e := *t.Engine
-	e.LogTail = ""
-	t.Engine = &e
-	return true
-}
-
-func dropDigests(t *Termination) bool {
-	if t.Deliver == nil {
-		return false
-	}
-	d := *t.Deliver
-	d.Files = make([]DeliveredFile, len(t.Deliver.Files))
-	for i, f := range t.Deliver.Files {
-		f.SHA256 = ""
-		d.Files[i] = f
-	}
-	t.Deliver = &d
-	return true
-}
-
-func cutMessage(t *Termination) bool {
-	const keep = 512
-	if len(t.Message) <= keep {
-		return false
-	}
-	t.Message = strings.ToValidUTF8(t.Message[:keep], "") + "…"
-	return true
-}
-
-func dropFiles(t *Termination) bool {
-	if t.Deliver == nil {
-		return false
-	}
-	d := *t.Deliver
-	d.Files = nil
-	t.Deliver = &d
-	return true
 }

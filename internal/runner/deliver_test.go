@@ -71,6 +71,53 @@ func TestDeliverComesLate(t *testing.T) {
 	}
 }
 
+// TestDeliverAfterTheEngine: without a runner the engine ran before deliver.
+// There is no socket and no report, and the outputs alone are judged.
+func TestDeliverAfterTheEngine(t *testing.T) {
+	for how, want := range map[string]string{"good": "", "nobody": "", "short": "covers 19 frames", "nothing": "wrote none"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			p, claim := newPod(t), t.TempDir()
+			p.writeFacts(smallVideo)
+			if code := write(how, p.l.OutputDir, p.l.FactsFile); code != 0 {
+				t.Fatalf("the engine's code %d", code)
+			}
+			cfg := deliverConfig(claim)
+			cfg.Deliver.EngineEnded, cfg.Deliver.EngineWaitSeconds = true, 1
+			m, code, out := p.run(cfg)
+			if want != "" {
+				if code != 1 || m.Reason != report.ReasonOutputInvalid || !strings.Contains(m.Message, want) || strings.Contains(out, "engine's log") {
+					t.Fatalf("code %d %+v\n%s", code, m, out)
+				}
+				return
+			}
+			var manifest result.Manifest
+			readJSON(t, filepath.Join(claim, "walk/attempts/1-abcde/manifest.json"), &manifest)
+			if code != 0 || m.Result != report.ResultOK || m.Deliver.Frames != 20 || manifest.Frames != 20 || manifest.EngineEndedAt.IsZero() || manifest.CompletedAt.Before(manifest.EngineEndedAt) {
+				t.Fatalf("code %d %+v %+v\n%s", code, m, manifest, out)
+			}
+		})
+	}
+}
+
+// TestDeliverAfterAPreflight: a preflight that failed leaves nothing to judge,
+// whatever its exit code was.
+func TestDeliverAfterAPreflight(t *testing.T) {
+	p, claim := newPod(t), t.TempDir()
+	p.writeFacts(smallVideo)
+	cfg := p.engineConfig("good", p.l.OutputDir, p.l.FactsFile)
+	cfg.Exec.Preflight = &report.PreflightConfig{Command: []string{os.Args[0], "engine=segv"}}
+	d := p.start(deliverConfig(claim))
+	p.run(cfg)
+	m, code, out := d.wait()
+	if code != 0 || m.Result != report.ResultSkipped || !strings.Contains(m.Message, "the engine's preflight ended by SIGSEGV in stage DetectorLoad") {
+		t.Fatalf("code %d %+v\n%s", code, m, out)
+	}
+	if _, err := os.Stat(filepath.Join(claim, "walk/attempts/1-abcde/engine.log")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestDeliverWhenExecIsKilled(t *testing.T) {
 	p, claim := newPod(t), t.TempDir()
 	p.writeFacts(smallVideo)
@@ -156,6 +203,20 @@ func TestRootPointer(t *testing.T) {
 // TestForgedEnd: an engine can write to the socket's folder, but saying "exit 0"
 // proves nothing.
 func TestForgedEnd(t *testing.T) {
+	m, code, out := afterSaying(t, "no json\n{\"exitCode\":0,\"frames\":20}\n")
+	if code != 1 || m.Reason != report.ReasonOutputInvalid {
+		t.Fatalf("code %d %+v\n%s", code, m, out)
+	}
+	// A preflight that was ended may end well by its own account.
+	m, code, out = afterSaying(t, "{\"exitCode\":0,\"preflight\":true}\n")
+	if code != 0 || m.Result != report.ResultSkipped {
+		t.Fatalf("code %d %+v\n%s", code, m, out)
+	}
+}
+
+// afterSaying runs deliver beside somebody who says these lines on the socket.
+func afterSaying(t *testing.T, lines string) (*report.Termination, int, string) {
+	t.Helper()
 	p, claim := newPod(t), t.TempDir()
 	p.writeFacts(smallVideo)
 	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
@@ -169,12 +230,9 @@ func TestForgedEnd(t *testing.T) {
 	go func() {
 		c, err := l.Accept()
 		if err == nil {
-			_, _ = c.Write([]byte("no json\n{\"exitCode\":0,\"frames\":20}\n"))
+			_, _ = c.Write([]byte(lines))
 			c.Close()
 		}
 	}()
-	m, code, out := p.run(deliverConfig(claim))
-	if code != 1 || m.Reason != report.ReasonOutputInvalid {
-		t.Fatalf("code %d %+v\n%s", code, m, out)
-	}
+	return p.run(deliverConfig(claim))
 }

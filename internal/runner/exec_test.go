@@ -210,6 +210,10 @@ func TestAsPID1(t *testing.T) {
 	if code != 5 || m.Engine.ExitCode == nil || *m.Engine.ExitCode != 5 {
 		t.Fatalf("code %d %+v\n%s", code, m, out)
 	}
+	m, code, out = p.startAs(p.engineConfig("reaped"), &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}).wait()
+	if code != 0 {
+		t.Fatalf("an orphan was not reaped: code %d %+v\n%s", code, m, out)
+	}
 }
 
 func TestPeakMemory(t *testing.T) {

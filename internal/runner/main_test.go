@@ -3,11 +3,14 @@ package runner_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -60,6 +63,15 @@ func engine(how string, args []string) int {
 		die(syscall.SIGKILL)
 	case "hang":
 		time.Sleep(time.Hour)
+	case "detector-hang":
+		fmt.Println("pose-engine: stage=detector")
+		time.Sleep(time.Hour)
+	case "jumps":
+		for range 20_000 {
+			fmt.Println("pose-engine: stage=track\npose-engine: stage=load")
+		}
+		fmt.Println("pose-engine: stage=detector")
+		time.Sleep(time.Hour)
 	case "deaf":
 		signal.Ignore(syscall.SIGABRT)
 		time.Sleep(time.Hour)
@@ -73,6 +85,10 @@ func engine(how string, args []string) int {
 		fmt.Println("pose-engine: stage=track")
 		<-c
 		return 7
+	case "polite-pass":
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, syscall.SIGTERM)
+		<-c
 	case "memory":
 		b := make([]byte, 96<<20)
 		for i := 0; i < len(b); i += 4096 {
@@ -88,6 +104,8 @@ func engine(how string, args []string) int {
 		}
 		fmt.Printf("orphan=%d\n", p.Pid)
 		return 5
+	case "reaped":
+		return awaitReaped()
 	case "env":
 		for _, kv := range os.Environ() {
 			fmt.Println("env:", kv)
@@ -109,6 +127,25 @@ func engine(how string, args []string) int {
 		}
 	}
 	return 0
+}
+
+// awaitReaped leaves an orphan that ends soon to PID 1, and waits until nothing
+// of it is left, not even a zombie.
+func awaitReaped() int {
+	out, err := exec.Command("/bin/sh", "-c", "sleep 0.2 >/dev/null & echo $!").Output()
+	if err != nil {
+		return 93
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil {
+		return 92
+	}
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			return 0
+		}
+	}
+	return 91
 }
 
 // die gives the signal its default effect: Go's runtime has its own for SIGSEGV.

@@ -91,15 +91,19 @@ func run(ctx context.Context, cfg *report.Config, l layout.Layout, stdout io.Wri
 // engineEnd makes exec's result of the engine's. A failed engine has no reason
 // here: the controller gives it one, from the evidence.
 func engineEnd(ctx context.Context, t *report.Termination, res exec.Result) (*report.Termination, int, error) {
+	what := "the engine"
+	if res.Report.Preflight {
+		what = "the engine's preflight, counted as stage " + res.Report.Stage + ","
+	}
 	switch {
 	case res.ExitCode == 0:
 		return t, 0, nil
 	case ctx.Err() != nil:
-		return t, res.ExitCode, fmt.Errorf("the engine was ended: %w", context.Cause(ctx))
+		return t, res.ExitCode, fmt.Errorf("%s was ended: %w", what, context.Cause(ctx))
 	case res.Report.Signal != "":
-		return t, res.ExitCode, fmt.Errorf("the engine was ended by %s", res.Report.Signal)
+		return t, res.ExitCode, fmt.Errorf("%s was ended by %s", what, res.Report.Signal)
 	}
-	return t, res.ExitCode, fmt.Errorf("the engine ended with exit code %d", res.ExitCode)
+	return t, res.ExitCode, fmt.Errorf("%s ended with exit code %d", what, res.ExitCode)
 }
 
 func finish(t *report.Termination, err error, code int, term *outcome.Writer, stdout io.Writer) int {

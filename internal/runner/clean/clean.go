@@ -19,6 +19,9 @@ var links = regexp.MustCompile(`(?i)\b[a-z][a-z0-9+.-]{1,20}://[^\s"'<>\\]+`)
 // Line gives one line without terminal sequences, control characters and
 // invalid UTF-8, at most limit bytes long.
 func Line(s string, limit int) string {
+	if printable(s) {
+		return Head(strings.TrimRight(s, " "), limit)
+	}
 	if strings.IndexByte(s, 0x1b) >= 0 {
 		s = escape.ReplaceAllString(s, "")
 	}
@@ -33,6 +36,17 @@ func Line(s string, limit int) string {
 		return r
 	}, s)
 	return Head(strings.TrimRight(s, " "), limit)
+}
+
+// printable says that s is what most lines are, ASCII without control
+// characters: an engine may print millions of them.
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // Head cuts s to at most limit bytes without breaking a character.

@@ -50,29 +50,43 @@ func (r *Role) Run(ctx context.Context) (*report.Termination, error) {
 		return t, err
 	}
 	started := time.Now()
+	if !r.Config.EngineEnded {
+		if why, err := r.await(ctx, facts); why != "" || err != nil {
+			if err == nil {
+				t.Result, t.Message = report.ResultSkipped, why
+			}
+			return t, err
+		}
+		fmt.Fprintln(r.Log, "pose-runner: the engine ended with exit code 0, checking its outputs")
+	}
+	ended := time.Now()
+	t.Deliver, err = r.result(ctx, facts, started, ended)
+	if err != nil && ctx.Err() == nil && !r.Config.EngineEnded {
+		r.diagnostics(ctx)
+	}
+	return t, err
+}
+
+// await follows the engine to its end. It says why there is nothing to judge, or
+// nothing when the engine ended well.
+func (r *Role) await(ctx context.Context, facts report.VideoFacts) (string, error) {
 	pace := &progress.Pace{}
 	engine, ok, err := follow(ctx, r.Layout.SocketFile, r.Layout.EngineFile, r.wait(), func(e report.EngineReport) {
 		r.Push(engineProgress(e, facts.Frames, pace, time.Now()))
 	})
 	if err != nil && !errors.Is(err, errNoEngine) {
-		return t, err
+		return "", err
 	}
-	ended := time.Now()
-	if err != nil || !ok || engine.ExitCode == nil || *engine.ExitCode != 0 {
-		t.Result, t.Message = report.ResultSkipped, ending(engine, ok)
-		if err != nil {
-			t.Message = err.Error()
-		}
-		fmt.Fprintf(r.Log, "pose-runner: %s, nothing to deliver\n", t.Message)
-		r.diagnostics(ctx)
-		return t, nil
+	if err == nil && ok && !engine.Preflight && engine.ExitCode != nil && *engine.ExitCode == 0 {
+		return "", nil
 	}
-	fmt.Fprintln(r.Log, "pose-runner: the engine ended with exit code 0, checking its outputs")
-	t.Deliver, err = r.result(ctx, facts, started, ended)
-	if err != nil && ctx.Err() == nil {
-		r.diagnostics(ctx)
+	why := ending(engine, ok)
+	if err != nil {
+		why = err.Error()
 	}
-	return t, err
+	fmt.Fprintf(r.Log, "pose-runner: %s, nothing to deliver\n", why)
+	r.diagnostics(ctx)
+	return why, nil
 }
 
 func (r *Role) wait() time.Duration {

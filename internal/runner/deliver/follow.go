@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -144,12 +143,15 @@ func ending(r report.EngineReport, ok bool) string {
 	if stage == "" {
 		stage = report.StageStart
 	}
-	how := "without saying how"
+	what, how := "the engine", "without saying how"
+	if r.Preflight {
+		what = "the engine's preflight"
+	}
 	switch {
 	case ok && r.Signal != "":
 		how = "by " + r.Signal
 	case ok && r.ExitCode != nil:
 		how = fmt.Sprintf("with exit code %d", *r.ExitCode)
 	}
-	return strings.TrimSpace(fmt.Sprintf("the engine ended %s in stage %s", how, stage))
+	return fmt.Sprintf("%s ended %s in stage %s", what, how, stage)
 }

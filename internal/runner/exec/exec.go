@@ -31,6 +31,11 @@ const (
 	lastWords = 5 * time.Second
 	// defaultGrace is Kubernetes' default terminationGracePeriodSeconds.
 	defaultGrace = 30 * time.Second
+	// maxHurried bounds the messages that new stages cause between two samples: a
+	// log that jumps between stages must not keep the loop busy with writing.
+	maxHurried = 5
+	// terminated is the exit code of who was told to end.
+	terminated = 128 + int(syscall.SIGTERM)
 )
 
 // Result is how the role ended.
@@ -51,11 +56,15 @@ type runner struct {
 	server  *server
 	log     *logFile
 	process *process
-	gpu     string
+	obs     *observer
+	pre     *preflight // nil while it is the engine that runs
 
 	started time.Time
-	written time.Time
-	stalled string // why the engine was ended, "" if it was not
+	sent    time.Time // last report to deliver
+	written time.Time // last termination message
+	hurried int       // messages written for new stages since the last tick
+	late    bool      // a message is due
+	stalled string    // why the engine was ended, "" if it was not
 }
 
 // Run runs the engine until it ends. Cancelling ctx is the pod's SIGTERM.
@@ -64,8 +73,10 @@ func Run(ctx context.Context, cfg report.ExecConfig, l layout.Layout, stdout io.
 	// from where the network could be reached.
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	now := time.Now()
-	r := &runner{cfg: cfg, l: l, stdout: stdout, term: term, started: now, meter: newMeter(), gpu: findGPU("/")}
+	r := &runner{cfg: cfg, l: l, stdout: stdout, term: term, started: now, meter: newMeter(), obs: newObserver("/", askTool(cfg))}
+	r.obs.start()
 	res, err := r.run(ctx, now)
+	r.obs.close()
 	r.leave(res.Report)
 	if r.server != nil {
 		r.server.publish(res.Report)
@@ -89,25 +100,35 @@ func (r *runner) run(ctx context.Context, now time.Time) (Result, error) {
 	if r.log, err = openLog(r.l.Diagnostics, keepLog); err != nil {
 		fmt.Fprintf(r.stdout, "pose-runner: the engine's log is not kept for upload: %v\n", err)
 	}
-	r.write(now)
-	if r.process, err = start(r.cfg, engineEnv(os.Environ())); err != nil {
+	if p := r.cfg.Preflight; p != nil {
+		if res, passed, err := r.preflight(ctx, *p); !passed {
+			return res, err
+		}
+	}
+	r.write(time.Now())
+	if err = r.start(r.cfg.Command); err != nil {
 		fmt.Fprintf(r.stdout, "pose-runner: %v\n", err)
 		return failed, err
 	}
-	r.meter.pgid = r.process.pid
 	return r.follow(ctx)
+}
+
+// start starts the engine, or its preflight.
+func (r *runner) start(command []string) error {
+	p, err := start(r.cfg, command, engineEnv(os.Environ()))
+	if err != nil {
+		return err
+	}
+	r.process, r.meter.pgid = p, p.pid
+	r.obs.watch(p.pid)
+	return nil
 }
 
 // follow watches the engine until it has ended.
 func (r *runner) follow(ctx context.Context) (Result, error) {
 	chunks := make(chan []byte, 16)
 	go readChunks(r.process.out, chunks)
-	ended := make(chan waited, 1)
-	go func() {
-		e, err := wait(r.process.pid)
-		ended <- waited{e, err}
-	}()
-	last := r.watch(ctx, chunks, ended)
+	last := r.watch(ctx, chunks, r.process.ended)
 	if last.err != nil {
 		return Result{ExitCode: 1}, last.err
 	}
@@ -117,17 +138,15 @@ func (r *runner) follow(ctx context.Context) (Result, error) {
 	r.meter.sample()
 	r.meter.peak = max(r.meter.peak, last.end.maxRSS)
 	rep := r.snapshot(time.Now())
+	r.obs.fillEnd(&rep)
 	last.end.fill(&rep)
 	res := Result{Report: rep, ExitCode: last.end.exitCode()}
 	if r.stalled != "" {
+		// One that ends well on the signal was ended all the same.
+		res.ExitCode = max(1, res.ExitCode)
 		return res, outcome.Failf(report.ReasonNoProgress, "%s", r.stalled)
 	}
 	return res, nil
-}
-
-type waited struct {
-	end end
-	err error
 }
 
 // watch is the event loop. It returns when the engine has ended and its output
@@ -135,7 +154,7 @@ type waited struct {
 func (r *runner) watch(ctx context.Context, chunks <-chan []byte, ended <-chan waited) waited {
 	lines := &splitter{line: func(s string) {
 		if now := time.Now(); r.track.Line(now, s) {
-			r.write(now)
+			r.stageChanged(now)
 		}
 	}}
 	defer lines.Flush()
@@ -147,7 +166,6 @@ func (r *runner) watch(ctx context.Context, chunks <-chan []byte, ended <-chan w
 		drained <-chan time.Time
 		stop    = ctx.Done()
 		begun   time.Time // of a stall's end
-		sent    time.Time // last report
 	)
 	for {
 		select {
@@ -174,19 +192,35 @@ func (r *runner) watch(ctx context.Context, chunks <-chan []byte, ended <-chan w
 		case <-killAt:
 			r.process.signal(syscall.SIGKILL)
 		case now := <-tick.C:
-			r.meter.sample()
 			if ended != nil {
 				begun = r.checkStall(now, begun)
 			}
-			if now.Sub(sent) >= publishEvery {
-				sent = now
-				r.server.publish(r.snapshot(now))
-			}
-			if r.meter.peak > 0 && now.Sub(r.written) >= writeEvery && r.meter.grown() {
-				r.write(now)
-			}
+			r.tick(now)
 		}
 	}
+}
+
+// tick samples, and tells whom it concerns.
+func (r *runner) tick(now time.Time) {
+	r.meter.sample()
+	if now.Sub(r.sent) >= publishEvery {
+		r.sent = now
+		r.server.publish(r.snapshot(now))
+	}
+	grown := r.meter.peak > 0 && now.Sub(r.written) >= writeEvery && r.meter.grown()
+	if r.hurried = 0; grown || r.late {
+		r.write(now)
+	}
+}
+
+// stageChanged leaves word of a new stage at once: its first act may be the last.
+func (r *runner) stageChanged(now time.Time) {
+	r.obs.stageChanged()
+	if r.hurried++; r.hurried > maxHurried {
+		r.late = true
+		return
+	}
+	r.write(now)
 }
 
 // take passes output on unchanged, keeps it and reads its lines.
@@ -197,21 +231,42 @@ func (r *runner) take(b []byte, lines *splitter) {
 	lines.Write(b)
 }
 
-// checkStall ends an engine that stands still: SIGABRT first, on which Python's
-// faulthandler prints where every thread stands, then SIGKILL.
+// checkStall ends an engine that stands still, or a preflight whose time is over:
+// SIGABRT first, on which Python's faulthandler prints where every thread stands,
+// then SIGKILL.
 func (r *runner) checkStall(now, begun time.Time) time.Time {
-	limit := time.Duration(r.cfg.StallTimeoutSeconds) * time.Second
-	switch {
-	case limit <= 0:
-	case begun.IsZero() && r.track.Idle(now) >= limit:
-		r.stalled = fmt.Sprintf("the engine showed no progress for %s in stage %s at frame %d and was ended", limit, r.track.current(), r.track.done)
-		fmt.Fprintf(r.stdout, "pose-runner: %s\n", r.stalled)
-		_ = syscall.Kill(r.process.pid, syscall.SIGABRT)
-		return now
-	case !begun.IsZero() && now.Sub(begun) >= lastWords:
-		r.process.signal(syscall.SIGKILL)
+	if !begun.IsZero() {
+		if now.Sub(begun) >= lastWords {
+			r.process.signal(syscall.SIGKILL)
+		}
+		return begun
 	}
-	return begun
+	limit := r.track.StallLimit()
+	switch {
+	case limit > 0 && r.track.Idle(now) >= limit:
+		r.stalled = fmt.Sprintf("the %s showed no progress for %s in stage %s at frame %d and was ended", r.what(), limit, r.stage(), r.track.done)
+	case r.pre != nil && !now.Before(r.pre.deadline):
+		r.stalled = fmt.Sprintf("the preflight did not end within %s in stage %s and was ended", r.pre.deadline.Sub(r.track.since).Round(time.Second), r.stage())
+	default:
+		return begun
+	}
+	fmt.Fprintf(r.stdout, "pose-runner: %s\n", r.stalled)
+	_ = syscall.Kill(r.process.pid, syscall.SIGABRT)
+	return now
+}
+
+func (r *runner) what() string {
+	if r.pre != nil {
+		return "preflight"
+	}
+	return "engine"
+}
+
+func (r *runner) stage() string {
+	if r.pre != nil {
+		return r.pre.stage
+	}
+	return r.track.current()
 }
 
 // killAfter is when a told engine is killed: early enough to report it.
@@ -224,10 +279,12 @@ func killAfter(graceSeconds int64) time.Duration {
 }
 
 func (r *runner) snapshot(now time.Time) report.EngineReport {
-	rep := report.EngineReport{
-		PeakMemoryBytes: r.meter.peak, LimitMemoryBytes: r.meter.limit, OOMKills: r.meter.kills, GPU: r.gpu,
-	}
+	rep := report.EngineReport{PeakMemoryBytes: r.meter.peak, LimitMemoryBytes: r.meter.limit, OOMKills: r.meter.kills}
+	r.obs.fill(&rep)
 	r.track.Fill(now, &rep)
+	if r.pre != nil {
+		rep.Stage, rep.Preflight = r.pre.stage, true
+	}
 	return rep
 }
 
@@ -235,7 +292,7 @@ func (r *runner) snapshot(now time.Time) report.EngineReport {
 // left one.
 func (r *runner) write(now time.Time) {
 	rep := r.snapshot(now)
-	r.written = now
+	r.written, r.late = now, false
 	t := &report.Termination{Role: report.RoleExec, Result: report.ResultRunning, Seconds: tenths(now.Sub(r.started)), Engine: &rep}
 	if err := r.term.Update(t); err != nil {
 		fmt.Fprintf(r.stdout, "pose-runner: %v\n", err)

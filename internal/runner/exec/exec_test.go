@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pose-dev/pose-operator/internal/report"
+	"github.com/pose-dev/pose-operator/internal/runner/outcome"
 )
 
 var t0 = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -159,10 +160,10 @@ func TestCgroups(t *testing.T) {
 
 func TestParseStat(t *testing.T) {
 	line := "42 (a) b (c) S 1 77 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 9 1000 250 18446744073709551615"
-	if pgid, rss, ok := parseStat(line); !ok || pgid != 77 || rss != 250 {
-		t.Errorf("%d %d %t", pgid, rss, ok)
+	if s, ok := parseStat(line); !ok || s.parent != 1 || s.group != 77 || s.pages != 250 {
+		t.Errorf("%+v %t", s, ok)
 	}
-	if _, _, ok := parseStat("rubbish"); ok {
+	if _, ok := parseStat("rubbish"); ok {
 		t.Error("rubbish was read")
 	}
 }
@@ -183,6 +184,33 @@ func TestFindGPU(t *testing.T) {
 	write("dev/nvidia0", "")
 	if got := findGPU(root); got != "NVIDIA H200" {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestHurriedMessages: new stages are told at once, but not at the pace of a log
+// that jumps between them; the last one is told a moment later.
+func TestHurriedMessages(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "message")
+	track, _ := newTracker(phalp, t0)
+	r := &runner{track: track, meter: &meter{}, obs: newObserver("/nonexistent", nil), term: outcome.NewWriter(path), server: &server{changed: make(chan struct{})}}
+	written := func() bool {
+		_, err := os.Stat(path)
+		_ = os.Remove(path)
+		return err == nil
+	}
+	for i := range 3 * maxHurried {
+		if r.stageChanged(t0); written() != (i < maxHurried) {
+			t.Errorf("stage %d", i)
+		}
+	}
+	if r.tick(t0); !written() {
+		t.Error("the last stage was not told")
+	}
+	if r.tick(t0); written() {
+		t.Error("it was told twice")
+	}
+	if r.stageChanged(t0); !written() {
+		t.Error("the next stage was not told at once")
 	}
 }
 

@@ -119,40 +119,13 @@ func (c cgroup) field(name, key string) int64 {
 // treeRSS sums the resident memory of a process group's members, for where the
 // cgroup cannot be read.
 func treeRSS(proc string, pgid int) int64 {
-	entries, err := os.ReadDir(proc)
-	if err != nil {
-		return 0
-	}
 	var pages int64
-	for _, e := range entries {
-		if _, err := strconv.Atoi(e.Name()); err != nil {
-			continue
-		}
-		b, err := os.ReadFile(filepath.Join(proc, e.Name(), "stat"))
-		if err != nil {
-			continue
-		}
-		if group, rss, ok := parseStat(string(b)); ok && group == pgid {
-			pages += rss
+	for _, s := range processes(proc) {
+		if s.group == pgid {
+			pages += s.pages
 		}
 	}
 	return pages * int64(os.Getpagesize())
-}
-
-// parseStat gives process group and resident pages of /proc/PID/stat, whose
-// second field may hold blanks and parentheses.
-func parseStat(s string) (pgid int, rss int64, ok bool) {
-	i := strings.LastIndexByte(s, ')')
-	if i < 0 {
-		return 0, 0, false
-	}
-	fields := strings.Fields(s[i+1:])
-	if len(fields) < 22 {
-		return 0, 0, false
-	}
-	pgid, err1 := strconv.Atoi(fields[2])
-	rss, err2 := strconv.ParseInt(fields[21], 10, 64)
-	return pgid, rss, err1 == nil && err2 == nil
 }
 
 // meter keeps the highest memory seen.

@@ -1,7 +1,6 @@
 package exec
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,10 +15,11 @@ import (
 	"github.com/pose-dev/pose-operator/internal/runner/outcome"
 )
 
-// process is the engine.
+// process is the engine, its preflight, or a tool.
 type process struct {
-	pid int // also its process group
-	out *os.File
+	pid   int // also its process group
+	out   *os.File
+	ended <-chan waited
 }
 
 // end is how a process ended.
@@ -41,17 +41,22 @@ func engineEnv(env []string) []string {
 	return env
 }
 
-// start runs the engine as the leader of its own process group.
-func start(cfg report.ExecConfig, env []string) (*process, error) {
-	if len(cfg.Command) == 0 {
+// start runs an engine's program as the leader of its own process group.
+func start(cfg report.ExecConfig, command, env []string) (*process, error) {
+	if len(command) == 0 {
 		return nil, outcome.Failf(report.ReasonConfig, "the engine's variant has no command")
 	}
-	path, err := osexec.LookPath(cfg.Command[0])
+	path, err := osexec.LookPath(command[0])
 	if err != nil {
-		return nil, outcome.Failf(report.ReasonConfig, "the engine's image has no program %q that can be executed (PATH %s): correct image or command of the PoseEngine's variant", cfg.Command[0], os.Getenv("PATH"))
+		return nil, outcome.Failf(report.ReasonConfig, "the engine's image has no program %q that can be executed (PATH %s): correct image or command of the PoseEngine's variant", command[0], os.Getenv("PATH"))
 	}
-	spec := child.Spec{Path: path, Args: cfg.Command, DenyNetwork: !cfg.AllowNetwork}
-	if env, err = spec.Env(env); err != nil {
+	return launch(child.Spec{Path: path, Args: command, DenyNetwork: !cfg.AllowNetwork}, env)
+}
+
+// launch starts the program of spec with one pipe for its output.
+func launch(spec child.Spec, env []string) (*process, error) {
+	env, err := spec.Env(env)
+	if err != nil {
 		return nil, err
 	}
 	self, err := os.Executable()
@@ -75,10 +80,12 @@ func start(cfg report.ExecConfig, env []string) (*process, error) {
 	}
 	defer null.Close()
 	// Not os/exec: as PID 1 all children are waited for in one place.
-	pid, err := syscall.ForkExec(self, []string{self, child.Entry}, &syscall.ProcAttr{
-		Env:   env,
-		Files: []uintptr{null.Fd(), outW.Fd(), outW.Fd(), problemW.Fd()},
-		Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: pdeathsig()},
+	pid, ended, err := children.spawn(func() (int, error) {
+		return syscall.ForkExec(self, []string{self, child.Entry}, &syscall.ProcAttr{
+			Env:   env,
+			Files: []uintptr{null.Fd(), outW.Fd(), outW.Fd(), problemW.Fd()},
+			Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: pdeathsig()},
+		})
 	})
 	problemW.Close()
 	if err != nil {
@@ -88,10 +95,10 @@ func start(cfg report.ExecConfig, env []string) (*process, error) {
 	// Ends when execve closes the other end, or with the reason why it did not.
 	if why, _ := io.ReadAll(io.LimitReader(problem, 1024)); len(why) > 0 {
 		out.Close()
-		_, _ = wait(pid)
+		<-ended
 		return nil, outcome.Failf(report.ReasonConfig, "the engine cannot be started: %s", why)
 	}
-	return &process{pid: pid, out: out}, nil
+	return &process{pid: pid, out: out, ended: ended}, nil
 }
 
 // pdeathsig ends the engine with a runner that is not PID 1; as PID 1 the kernel
@@ -101,28 +108,6 @@ func pdeathsig() syscall.Signal {
 		return 0
 	}
 	return syscall.SIGKILL
-}
-
-// wait blocks until the process pid ends. As PID 1 it also reaps all orphans
-// that are handed to it meanwhile.
-func wait(pid int) (end, error) {
-	target := pid
-	if os.Getpid() == 1 {
-		target = -1
-	}
-	for {
-		var e end
-		var usage syscall.Rusage
-		got, err := syscall.Wait4(target, &e.status, 0, &usage)
-		switch {
-		case errors.Is(err, syscall.EINTR):
-		case err != nil:
-			return end{}, fmt.Errorf("wait for the engine: %w", err)
-		case got == pid:
-			e.maxRSS = usage.Maxrss * 1024
-			return e, nil
-		}
-	}
 }
 
 // signal reaches the engine's whole process group.

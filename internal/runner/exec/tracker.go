@@ -14,10 +14,6 @@ import (
 const (
 	// maxLine bounds one line of the engine's log as it is matched, in bytes.
 	maxLine = 4096
-	// maxTail bounds the log tail of a report, in bytes.
-	maxTail = 1200
-	// maxTailLine bounds one line of it.
-	maxTailLine = 300
 	// maxFrames bounds what an engine may claim.
 	maxFrames = 1 << 40
 )
@@ -26,31 +22,35 @@ const (
 type tracker struct {
 	stages []stagePattern
 	frames *regexp.Regexp // nil without one
+	stall  time.Duration  // 0 is never
+	first  string         // name of the time before the first stage
 
-	stage   string
-	since   time.Time
-	took    map[string]time.Duration
-	done    int64
-	total   int64
-	moved   time.Time // when stage, frame or log last moved
-	tail    []string
-	tailLen int
+	stage string
+	since time.Time
+	took  map[string]time.Duration
+	done  int64
+	total int64
+	moved time.Time // when stage, frame or log last moved
+	tail  tail
+	crash crash
 }
 
 type stagePattern struct {
-	name string
-	re   *regexp.Regexp
+	name  string
+	re    *regexp.Regexp
+	stall time.Duration // 0 leaves the tracker's
 }
 
 // newTracker compiles the patterns of cfg.
 func newTracker(cfg report.ExecConfig, now time.Time) (*tracker, error) {
-	t := &tracker{since: now, moved: now, took: map[string]time.Duration{}}
+	t := &tracker{first: report.StageStart, stall: seconds(cfg.StallTimeoutSeconds), took: map[string]time.Duration{}}
+	t.begin(now)
 	for _, s := range cfg.Stages {
 		re, err := regexp.Compile(s.Pattern)
 		if err != nil {
 			return nil, fmt.Errorf("the pattern of stage %q is no RE2: %w", s.Name, err)
 		}
-		t.stages = append(t.stages, stagePattern{s.Name, re})
+		t.stages = append(t.stages, stagePattern{s.Name, re, seconds(s.StallTimeoutSeconds)})
 	}
 	if cfg.ProgressPattern != "" {
 		re, err := regexp.Compile(cfg.ProgressPattern)
@@ -65,6 +65,11 @@ func newTracker(cfg report.ExecConfig, now time.Time) (*tracker, error) {
 	return t, nil
 }
 
+func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
+
+// begin starts the time.
+func (t *tracker) begin(now time.Time) { t.since, t.moved = now, now }
+
 // Line takes one line and says whether the stage changed.
 func (t *tracker) Line(now time.Time, raw string) bool {
 	t.moved = now
@@ -72,7 +77,10 @@ func (t *tracker) Line(now time.Time, raw string) bool {
 	if strings.TrimSpace(line) == "" {
 		return false
 	}
-	t.remember(clean.Head(line, maxTailLine))
+	if t.crash.Line(line) {
+		return false
+	}
+	t.tail.Add(line, len(raw)+1)
 	t.progress(line)
 	for _, s := range t.stages {
 		if s.name != t.stage && s.re.MatchString(line) {
@@ -115,22 +123,26 @@ func (t *tracker) enter(now time.Time, stage string) {
 // current is the stage for time keeping, which has a name before the first.
 func (t *tracker) current() string {
 	if t.stage == "" {
-		return report.StageStart
+		return t.first
 	}
 	return t.stage
 }
 
-func (t *tracker) remember(line string) {
-	t.tail = append(t.tail, line)
-	t.tailLen += len(line) + 1
-	for t.tailLen > maxTail && len(t.tail) > 1 {
-		t.tailLen -= len(t.tail[0]) + 1
-		t.tail = t.tail[1:]
-	}
-}
-
 // Idle is how long nothing moved.
 func (t *tracker) Idle(now time.Time) time.Duration { return now.Sub(t.moved) }
+
+// StallLimit is how long nothing may move in the current stage, 0 without one.
+func (t *tracker) StallLimit() time.Duration { return t.stallLimitOf(t.stage) }
+
+func (t *tracker) stallLimitOf(stage string) time.Duration {
+	limit := t.stall
+	for _, s := range t.stages {
+		if s.name == stage && s.stall > 0 {
+			limit = s.stall
+		}
+	}
+	return limit
+}
 
 // Fill writes what is known into r.
 func (t *tracker) Fill(now time.Time, r *report.EngineReport) {
@@ -140,7 +152,8 @@ func (t *tracker) Fill(now time.Time, r *report.EngineReport) {
 		r.StageSeconds[name] = tenths(d)
 	}
 	r.StageSeconds[t.current()] = tenths(t.took[t.current()] + now.Sub(t.since))
-	r.LogTail = clean.Redact(strings.Join(t.tail, "\n"))
+	r.LogTail, r.LogErrors = t.tail.Text(), t.tail.Errors()
+	r.Crash = t.crash.Report()
 }
 
 // tenths gives seconds with one digit: the termination message is short.
@@ -156,14 +169,29 @@ type splitter struct {
 }
 
 func (s *splitter) Write(p []byte) {
-	for _, c := range p {
-		switch {
-		case c == '\n' || c == '\r':
-			s.Flush()
-		case len(s.buf) < maxLine:
-			s.buf = append(s.buf, c)
+	for len(p) > 0 {
+		i := lineEnd(p)
+		if i < 0 {
+			s.add(p)
+			return
+		}
+		s.add(p[:i])
+		s.Flush()
+		p = p[i+1:]
+	}
+}
+
+func lineEnd(p []byte) int {
+	for i, c := range p {
+		if c == '\n' || c == '\r' {
+			return i
 		}
 	}
+	return -1
+}
+
+func (s *splitter) add(p []byte) {
+	s.buf = append(s.buf, p[:min(len(p), maxLine-len(s.buf))]...)
 }
 
 // Flush ends a line that has no end yet.

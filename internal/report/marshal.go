@@ -1,0 +1,221 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// shrinks are tried in this order until the message fits: first what merely
+// rounds off the picture, last what a person and the controller judge by. What
+// is never taken: role, result, reason, and of an engine its stage, exit,
+// memory and device.
+var shrinks = []func(*Termination) bool{
+	onEngine(func(e *EngineReport) bool { return shrinkLog(e, len(e.LogTail)/4) }),
+	onEngine(dropStageSeconds),
+	onEngine(dropVersions),
+	onEngine(func(e *EngineReport) bool { return shrinkLog(e, len(e.LogTail)/3) }),
+	onEngine(func(e *EngineReport) bool { return shrinkLog(e, len(e.LogTail)/2) }),
+	onEngine(func(e *EngineReport) bool { return keepErrors(e, 2) }),
+	onEngine(func(e *EngineReport) bool { return keepStack(e, 3) }),
+	onEngine(func(e *EngineReport) bool { return shrinkLog(e, len(e.LogTail)/2) }),
+	dropDigests,
+	onEngine(func(e *EngineReport) bool { return shrinkLog(e, len(e.LogTail)) }),
+	cutMessage,
+	onEngine(func(e *EngineReport) bool { return keepErrors(e, 1) }),
+	onEngine(func(e *EngineReport) bool { return keepErrors(e, 0) }),
+	dropFiles,
+	onEngine(dropCrash),
+	onEngine(coreOnly),
+}
+
+// Marshal gives the JSON of t in at most MaxTerminationBytes, without the least
+// needed parts where it does not fit.
+func (t *Termination) Marshal() []byte {
+	c := *t
+	c.Version = Version
+	if b := encode(&c); len(b) <= MaxTerminationBytes {
+		return b
+	}
+	for _, shrink := range shrinks {
+		if !shrink(&c) {
+			continue
+		}
+		if b := encode(&c); len(b) <= MaxTerminationBytes {
+			return b
+		}
+	}
+	bare := &Termination{Version: Version, Role: c.Role, Result: c.Result, Reason: c.Reason, Engine: c.Engine}
+	if b := encode(bare); len(b) <= MaxTerminationBytes {
+		return b
+	}
+	bare.Engine = nil
+	return encode(bare)
+}
+
+func encode(t *Termination) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(t); err != nil {
+		// Only a NaN can cause this; the verdict matters more than the number.
+		return []byte(fmt.Sprintf(`{"v":%d,"role":%q,"result":%q,"reason":%q}`, Version, t.Role, t.Result, t.Reason))
+	}
+	return bytes.TrimRight(b.Bytes(), "\n")
+}
+
+// onEngine makes a shrink of one that changes an engine's report; the caller's
+// own report stays as it is.
+func onEngine(change func(*EngineReport) bool) func(*Termination) bool {
+	return func(t *Termination) bool {
+		if t.Engine == nil {
+			return false
+		}
+		e := *t.Engine
+		if !change(&e) {
+			return false
+		}
+		t.Engine = &e
+		return true
+	}
+}
+
+// shrinkLog takes at least n bytes from the log's beginning, up to a line's end
+// if there is one. Lines that look like a cause go to LogErrors: what explains
+// the end outlives the lines around it.
+func shrinkLog(e *EngineReport, n int) bool {
+	if e.LogTail == "" {
+		return false
+	}
+	n = min(max(n, 1), len(e.LogTail))
+	if i := strings.IndexByte(e.LogTail[n:], '\n'); i >= 0 && n > 0 && e.LogTail[n-1] != '\n' {
+		n += i + 1
+	}
+	for n < len(e.LogTail) && !utf8.RuneStart(e.LogTail[n]) {
+		n++
+	}
+	gone := e.LogTail[:n]
+	e.LogTail = e.LogTail[n:]
+	errors := slices.Clone(e.LogErrors)
+	for line := range strings.SplitSeq(gone, "\n") {
+		if CauseLine(line) && !slices.Contains(errors, line) {
+			errors = append(errors, line)
+		}
+	}
+	e.LogErrors = lastErrors(errors, MaxLogErrors)
+	return true
+}
+
+// lastErrors keeps at most n lines, the newest. The last exception stays, even
+// if it is older: later lines are often its consequences.
+func lastErrors(lines []string, n int) []string {
+	for len(lines) > n {
+		drop := 0
+		if n > 0 && drop == lastException(lines) {
+			drop = 1
+		}
+		lines = append(lines[:drop:drop], lines[drop+1:]...)
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	return lines
+}
+
+func lastException(lines []string) int {
+	for i := len(lines) - 1; i >= 0; i-- {
+		if ExceptionLine(lines[i]) {
+			return i
+		}
+	}
+	return -1
+}
+
+func keepErrors(e *EngineReport, n int) bool {
+	if len(e.LogErrors) <= n {
+		return false
+	}
+	e.LogErrors = lastErrors(slices.Clone(e.LogErrors), n)
+	return true
+}
+
+func dropStageSeconds(e *EngineReport) bool {
+	had := e.StageSeconds != nil
+	e.StageSeconds = nil
+	return had
+}
+
+func dropVersions(e *EngineReport) bool {
+	had := e.Versions != nil
+	e.Versions = nil
+	return had
+}
+
+func keepStack(e *EngineReport, n int) bool {
+	if e.Crash == nil || len(e.Crash.PythonStack) <= n {
+		return false
+	}
+	c := *e.Crash
+	c.PythonStack = c.PythonStack[:n:n]
+	e.Crash = &c
+	return true
+}
+
+func dropCrash(e *EngineReport) bool {
+	had := e.Crash != nil
+	e.Crash = nil
+	return had
+}
+
+// coreOnly leaves what an end is judged by.
+func coreOnly(e *EngineReport) bool {
+	*e = EngineReport{
+		Stage: head(e.Stage, 64), ExitCode: e.ExitCode, Signal: head(e.Signal, 16), Frames: e.Frames, Total: e.Total,
+		PeakMemoryBytes: e.PeakMemoryBytes, LimitMemoryBytes: e.LimitMemoryBytes, OOMKills: e.OOMKills,
+		Preflight: e.Preflight, DeviceUsed: head(e.DeviceUsed, 16),
+	}
+	return true
+}
+
+func head(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "")
+}
+
+func dropDigests(t *Termination) bool {
+	if t.Deliver == nil {
+		return false
+	}
+	d := *t.Deliver
+	d.Files = make([]DeliveredFile, len(t.Deliver.Files))
+	for i, f := range t.Deliver.Files {
+		f.SHA256 = ""
+		d.Files[i] = f
+	}
+	t.Deliver = &d
+	return true
+}
+
+func cutMessage(t *Termination) bool {
+	const keep = 512
+	if len(t.Message) <= keep {
+		return false
+	}
+	t.Message = strings.ToValidUTF8(t.Message[:keep], "") + "…"
+	return true
+}
+
+func dropFiles(t *Termination) bool {
+	if t.Deliver == nil {
+		return false
+	}
+	d := *t.Deliver
+	d.Files = nil
+	t.Deliver = &d
+	return true
+}
