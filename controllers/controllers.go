@@ -6,10 +6,12 @@ import (
 	"net"
 
 	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
+	"github.com/pose-dev/pose-operator/controllers/internal/learn"
 	"github.com/pose-dev/pose-operator/controllers/internal/policy"
 	"github.com/pose-dev/pose-operator/controllers/internal/render"
 	"github.com/pose-dev/pose-operator/controllers/poseengine"
@@ -32,6 +34,16 @@ type Options struct {
 	// all. ProgressHost is the name by which pods reach it.
 	ProgressAddress, ProgressHost string
 	Clock                         clock.PassiveClock
+	Learning                      Learning
+}
+
+// Learning across jobs.
+type Learning struct {
+	// Disabled learns nothing, and skips nothing.
+	Disabled bool
+	// SingleTenant lets one namespace alone teach: on a cluster where all
+	// namespaces trust each other.
+	SingleTenant bool
 }
 
 // progressIntervalSeconds is how often a pod reports at most.
@@ -65,14 +77,28 @@ func Setup(mgr ctrl.Manager, o Options) error {
 			return fmt.Errorf("add the progress server: %w", err)
 		}
 	}
+	nodes := posejob.Nodes{Client: mgr.GetClient()}
+	recorder := mgr.GetEventRecorder("pose-operator")
 	jobs := &posejob.Reconciler{
-		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("pose-operator"),
-		Clock: o.Clock, Policy: o.Policy, Settings: o.Settings, Progress: store,
+		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Recorder: recorder,
+		Clock: o.Clock, Policy: o.Policy, Settings: o.Settings, Progress: store, Nodes: nodes,
+	}
+	engines := &poseengine.Reconciler{Client: mgr.GetClient(), Recorder: recorder, Clock: o.Clock, Options: learn.Options{SingleTenant: o.Learning.SingleTenant}}
+	if !o.Learning.Disabled {
+		memory := &poseengine.Memory{}
+		jobs.Memory, engines.Memory, engines.Nodes = memory, memory, nodes.Known
+	}
+	if o.Policy.EnginesWithoutRunner {
+		pods, err := corev1client.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+		if err != nil {
+			return fmt.Errorf("make the client for logs: %w", err)
+		}
+		jobs.Logs = posejob.APILogs{Pods: pods}
 	}
 	if err := jobs.SetupWithManager(mgr, changed); err != nil {
 		return fmt.Errorf("set up the PoseJob controller: %w", err)
 	}
-	if err := (&poseengine.Reconciler{Client: mgr.GetClient()}).SetupWithManager(mgr); err != nil {
+	if err := engines.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up the PoseEngine controller: %w", err)
 	}
 	return nil

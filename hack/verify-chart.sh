@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks the chart: lint, golden renders, values that must be refused, RBAC
-# without wildcards or Secrets, the README's table, the CRDs' copies. Lists every
-# failure and ends with 1 if there is any.
+# without wildcards, Secrets or needless logs, the README's table, the CRDs'
+# copies. Lists every failure and ends with 1 if there is any.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -48,6 +48,12 @@ for file in "$made"/golden/*.yaml config/rbac/*.yaml; do
   # Of a role: apiGroups, resources, verbs, nonResourceURLs with a star, or Secrets.
   out=$(grep -nE '^ +- ["'\'']?\*["'\'']?$|(apiGroups|resources|verbs|nonResourceURLs): .*\*|resources: .*secrets' "$file") &&
     fail "$file holds a wildcard or Secrets" "$out"
+done
+
+# Logs of pods may be read only where engines without pose-runner may run.
+for file in "$made"/golden/*.yaml config/rbac/*.yaml; do
+  grep -q 'resources: .*pods/log' "$file" || continue
+  grep -q '^ *enginesWithoutRunner: true$' "$file" || fail "$file may read the logs of pods without config.policy.enginesWithoutRunner"
 done
 
 out=$(hack/update-chart-crds.sh --check 2>&1) || fail "the chart's CRDs" "$out"

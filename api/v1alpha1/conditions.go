@@ -37,6 +37,9 @@ const (
 	// ConditionNoPeople is True when the video was covered and nobody was seen
 	// in it: a result, and one that a person wants to know of. Absent otherwise.
 	ConditionNoPeople = "NoPeople"
+	// ConditionDeviceMismatch is True when an engine ran on the CPU while its
+	// attempt held a GPU: the GPU was paid for and idle. Absent otherwise.
+	ConditionDeviceMismatch = "DeviceMismatch"
 )
 
 // Reasons of Ready, Reconciling, Finished and their kin.
@@ -60,6 +63,14 @@ const (
 	ReasonFallback = "Fallback"
 	// ReasonNobodySeen: every frame was looked at and held no person.
 	ReasonNobodySeen = "NobodySeen"
+	// ReasonGPUUnused: the engine held a GPU and never opened it.
+	ReasonGPUUnused = "GPUUnused"
+	// ReasonLearnedSkip: the variant crashed again and again for other jobs on
+	// the GPUs that there are.
+	ReasonLearnedSkip = "LearnedSkip"
+	// ReasonTooSlow: by the variant's own estimate it cannot end before the
+	// deadline.
+	ReasonTooSlow = "TooSlow"
 )
 
 // Reasons of EngineResolved.
@@ -92,6 +103,30 @@ const (
 	// ReasonOutOfMemory: the engine was killed with its memory at the limit,
 	// or evicted for using more memory than it asked for.
 	ReasonOutOfMemory = "OutOfMemory"
+	// ReasonCUDAOutOfMemory: the memory of the GPU is too small, or shared.
+	ReasonCUDAOutOfMemory = "CUDAOutOfMemory"
+	// ReasonCUDAError: a computation on the GPU failed (illegal memory access,
+	// device-side assert, cuDNN, cuBLAS). The GPU may be sound.
+	ReasonCUDAError = "CUDAError"
+	// ReasonDeviceUnusable: no GPU that the engine can use: no driver, one too
+	// old, or an image that was not built for this kind of GPU.
+	ReasonDeviceUnusable = "DeviceUnusable"
+	// ReasonGPUHardwareFault: the GPU reports a fault of its own (ECC, Xid,
+	// fallen off the bus).
+	ReasonGPUHardwareFault = "GPUHardwareFault"
+	// ReasonSharedMemoryTooSmall: /dev/shm is too small for the engine.
+	ReasonSharedMemoryTooSmall = "SharedMemoryTooSmall"
+	// ReasonRenderingUnavailable: the engine needs a GL context and gets none.
+	ReasonRenderingUnavailable = "RenderingUnavailable"
+	// ReasonWeightsMissing: a file with weights or a body model is not there.
+	ReasonWeightsMissing = "WeightsMissing"
+	// ReasonWeightsInvalid: such a file is there and broken, or not of this model.
+	ReasonWeightsInvalid = "WeightsInvalid"
+	// ReasonImageIncompatible: the engine's image is broken in itself: a library
+	// is missing or does not fit another.
+	ReasonImageIncompatible = "ImageIncompatible"
+	// ReasonNetworkUnavailable: the engine wanted the network, which it has not.
+	ReasonNetworkUnavailable = "NetworkUnavailable"
 	// ReasonScratchSpaceExceeded: the disk that the job may use is too small.
 	ReasonScratchSpaceExceeded = "ScratchSpaceExceeded"
 	// ReasonDisrupted: the pod was preempted, drained, deleted or lost with
@@ -172,6 +207,9 @@ const (
 	LabelVariant = "pose.dev/variant"
 	// FinalizerOutcome keeps a finished pod until its outcome is recorded.
 	FinalizerOutcome = "pose.dev/outcome"
+	// AnnotationClearLearned on a PoseEngine empties status.learned and
+	// status.learnedNodes each time its value changes.
+	AnnotationClearLearned = "pose.dev/clear-learned"
 	// AnnotationDefaultEngine set to "true" makes a PoseEngine the default.
 	AnnotationDefaultEngine = "pose.dev/is-default-engine"
 	// ManagedByOperator is the value of spec.managedBy that names this

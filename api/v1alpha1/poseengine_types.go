@@ -79,6 +79,8 @@ type PoseEngineSpec struct {
 // Variant is one way to run an engine.
 //
 // +kubebuilder:validation:XValidation:rule="self.device != 'CPU' || !has(self.resources) || !has(self.resources.limits) || (!('nvidia.com/gpu' in self.resources.limits) && !('amd.com/gpu' in self.resources.limits) && !('gpu.intel.com/i915' in self.resources.limits) && !('gpu.intel.com/xe' in self.resources.limits))",message="a CPU variant must not ask for a GPU"
+// +kubebuilder:validation:XValidation:rule="!has(self.preflight) || !has(self.runner) || self.runner != 'None'",message="a preflight needs pose-runner: leave runner at Inject, or leave the preflight out"
+// +kubebuilder:validation:XValidation:rule="self.device != 'CPU' || !has(self.preflight) || !has(self.preflight.gpuMemory)",message="a CPU variant has no GPU whose memory preflight.gpuMemory could ask for"
 // +kubebuilder:validation:XValidation:rule="!has(self.maxMemory) || (has(self.resources) && has(self.resources.limits) && 'memory' in self.resources.limits)",message="maxMemory needs resources.limits.memory to start from"
 type Variant struct {
 	// Name of the variant, unique within the engine.
@@ -170,6 +172,82 @@ type Variant struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=8
 	Models []ModelVolume `json:"models,omitempty"`
+
+	// SharedMemorySize is how large /dev/shm is, which PyTorch's data loaders
+	// pass tensors through. It counts against the memory limit. Unset leaves the
+	// container runtime's 64Mi.
+	// +optional
+	SharedMemorySize *resource.Quantity `json:"sharedMemorySize,omitempty"`
+
+	// Runner says whether pose-runner starts the engine. None runs the image
+	// exactly as it is, and gives up stages, progress, the stall watch, the true
+	// signal and the refusal of network sockets. The platform admin must allow it.
+	// +optional
+	// +kubebuilder:default=Inject
+	Runner RunnerMode `json:"runner,omitempty"`
+
+	// Preflight runs before the engine, so that a crash that was bound to come
+	// costs seconds rather than the whole load.
+	// +optional
+	Preflight *Preflight `json:"preflight,omitempty"`
+
+	// Estimate of the variant's pace, for jobs with a deadline: a variant that
+	// cannot end in time is not started.
+	// +optional
+	Estimate *Estimate `json:"estimate,omitempty"`
+}
+
+// RunnerMode says whether pose-runner starts the engine.
+//
+// +kubebuilder:validation:Enum=Inject;None
+type RunnerMode string
+
+// Runner modes.
+const (
+	RunnerInject RunnerMode = "Inject"
+	RunnerNone   RunnerMode = "None"
+)
+
+// Preflight is a first step that loads only what tends to crash, or looks at the
+// device.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.command) || has(self.gpuMemory)",message="preflight needs a command, gpuMemory, or both"
+type Preflight struct {
+	// Command loads what tends to crash, as the detector alone, and exits with 0
+	// when it could. Placeholders as in the variant's command.
+	// +optional
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=1024
+	// +listType=atomic
+	Command []string `json:"command,omitempty"`
+	// Stage that a death of the command counts for.
+	// +optional
+	// +kubebuilder:default=DetectorLoad
+	// +kubebuilder:validation:Pattern=`^[A-Z][A-Za-z]*$`
+	// +kubebuilder:validation:MaxLength=40
+	Stage string `json:"stage,omitempty"`
+	// TimeoutSeconds bounds the command.
+	// +optional
+	// +kubebuilder:default=300
+	// +kubebuilder:validation:Minimum=1
+	TimeoutSeconds int64 `json:"timeoutSeconds,omitempty"`
+	// GPUMemory that must be free on a GPU of the container. It is asked of
+	// nvidia-smi.
+	// +optional
+	GPUMemory *resource.Quantity `json:"gpuMemory,omitempty"`
+}
+
+// Estimate is how fast a variant is, on the hardware that it is meant for. An
+// optimistic one is the safe one: it only rules out what cannot end in time.
+type Estimate struct {
+	// LoadSeconds before the first frame.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	LoadSeconds int64 `json:"loadSeconds,omitempty"`
+	// MilliFPS is the pace in thousandths of frames per second.
+	// +kubebuilder:validation:Minimum=1
+	MilliFPS int64 `json:"milliFPS"`
 }
 
 // EnvVar is a name and its value.
@@ -238,12 +316,32 @@ type StageRule struct {
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:XValidation:rule="''.matches(self) in [true, false]",message="pattern must be a valid RE2"
 	Pattern string `json:"pattern"`
+	// StallTimeoutSeconds for this stage, where spec.stallTimeoutSeconds of a job
+	// is too short or too long: loading is silent, tracking is not.
+	// +optional
+	// +kubebuilder:validation:Minimum=10
+	StallTimeoutSeconds int64 `json:"stallTimeoutSeconds,omitempty"`
 }
+
+// MemoryEvidence is what is known of a dead engine's memory.
+//
+// +kubebuilder:validation:Enum=AtLimit;BelowLimit;Unknown
+type MemoryEvidence string
+
+// Memory evidence.
+const (
+	// MemoryAtLimit: the kernel killed for memory, or the peak reached the limit.
+	MemoryAtLimit MemoryEvidence = "AtLimit"
+	// MemoryBelowLimit: the peak and the limit are known, and it was not reached.
+	MemoryBelowLimit MemoryEvidence = "BelowLimit"
+	// MemoryUnknown: nobody measured it.
+	MemoryUnknown MemoryEvidence = "Unknown"
+)
 
 // FailureRule turns evidence of a failed engine into a reason and an action.
 // Every condition that is set must hold.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.stages) || has(self.exitCodes) || has(self.signals) || has(self.logPattern)",message="a failure rule needs at least one of stages, exitCodes, signals or logPattern"
+// +kubebuilder:validation:XValidation:rule="has(self.stages) || has(self.exitCodes) || has(self.signals) || has(self.logPattern) || has(self.memory)",message="a failure rule needs at least one of stages, exitCodes, signals, logPattern or memory"
 type FailureRule struct {
 	// Stages in which the engine died.
 	// +optional
@@ -265,10 +363,18 @@ type FailureRule struct {
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:Pattern=`^SIG[A-Z0-9]+$`
 	Signals []string `json:"signals,omitempty"`
-	// LogPattern is an RE2 that the end of the log contains.
+	// Memory is what is known of its memory.
+	// +optional
+	Memory MemoryEvidence `json:"memory,omitempty"`
+	// Silent asks that the log ends without a Python exception.
+	// +optional
+	Silent bool `json:"silent,omitempty"`
+	// LogPattern is an RE2 that a line of the log's end contains. Lines that are
+	// warnings, and lines before an exception that says something else, do not
+	// count.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:MaxLength=1024
 	// +kubebuilder:validation:XValidation:rule="''.matches(self) in [true, false]",message="logPattern must be a valid RE2"
 	LogPattern string `json:"logPattern,omitempty"`
 	// Reason of the attempt, in CamelCase; its own or one of the operator's.
@@ -277,10 +383,14 @@ type FailureRule struct {
 	Reason string `json:"reason"`
 	// Action that follows.
 	Action Action `json:"action"`
-	// Message for a person: what it means and what to do.
+	// Explanation for a person: what it means.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
-	Message string `json:"message,omitempty"`
+	Explanation string `json:"explanation,omitempty"`
+	// Remedy for a person: what to do.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Remedy string `json:"remedy,omitempty"`
 }
 
 // OutputFormat says how a file is checked.
@@ -316,4 +426,110 @@ type PoseEngineStatus struct {
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=8
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// Learned is what the attempts of all jobs taught about variants on GPU
+	// products. The annotation pose.dev/clear-learned empties it.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Learned []LearnedVariant `json:"learned,omitempty"`
+	// LearnedNodes is what they taught about nodes.
+	// +optional
+	// +listType=map
+	// +listMapKey=node
+	// +kubebuilder:validation:MaxItems=64
+	LearnedNodes []LearnedNode `json:"learnedNodes,omitempty"`
+	// LearnedThrough is the end of the last attempt that Learned and LearnedNodes
+	// hold, so that a manager that starts again adds only later ones.
+	// +optional
+	LearnedThrough *metav1.Time `json:"learnedThrough,omitempty"`
+	// Cleared is the last value of the annotation pose.dev/clear-learned that was
+	// acted upon.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Cleared string `json:"cleared,omitempty"`
+}
+
+// LearnedVariant is what is known of one variant, with one image, on one GPU
+// product with one driver.
+type LearnedVariant struct {
+	// Variant of the engine.
+	Variant string `json:"variant"`
+	// ImageID is the digest of the engine's image, as nodes report it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	ImageID string `json:"imageID,omitempty"`
+	// GPUProduct as the node's label nvidia.com/gpu.product names it; empty for
+	// nodes that do not say.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	GPUProduct string `json:"gpuProduct,omitempty"`
+	// GPUDriver is the version that the node's labels name.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	GPUDriver string `json:"gpuDriver,omitempty"`
+	// Reason of the last crash.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+	// MilliCrashes and MilliSuccesses count attempts in thousandths: old ones
+	// weigh less.
+	// +optional
+	MilliCrashes int64 `json:"milliCrashes,omitempty"`
+	// +optional
+	MilliSuccesses int64 `json:"milliSuccesses,omitempty"`
+	// Crashes and Attempts are the plain counts, for people.
+	// +optional
+	Crashes int64 `json:"crashes,omitempty"`
+	// +optional
+	Attempts int64 `json:"attempts,omitempty"`
+	// Videos and Namespaces that crashed, as short digests: enough to tell
+	// different ones apart, and not who has which.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=8
+	Videos []string `json:"videos,omitempty"`
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=8
+	Namespaces []string `json:"namespaces,omitempty"`
+	// Since is the first crash that counts, Updated the last change.
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
+	// +optional
+	Updated *metav1.Time `json:"updated,omitempty"`
+	// SkipUntil is set while jobs skip the variant there. After it one job tries
+	// again.
+	// +optional
+	SkipUntil *metav1.Time `json:"skipUntil,omitempty"`
+	// Skips is how often SkipUntil was set in a row; each lasts longer.
+	// +optional
+	Skips int32 `json:"skips,omitempty"`
+}
+
+// LearnedNode is what is known of one node.
+type LearnedNode struct {
+	// Node by name.
+	Node string `json:"node"`
+	// Reason of the last failure.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+	// MilliFailures and MilliSuccesses count attempts in thousandths: old ones
+	// weigh less.
+	// +optional
+	MilliFailures int64 `json:"milliFailures,omitempty"`
+	// +optional
+	MilliSuccesses int64 `json:"milliSuccesses,omitempty"`
+	// Videos and Namespaces that failed there, as short digests.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=8
+	Videos []string `json:"videos,omitempty"`
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=8
+	Namespaces []string `json:"namespaces,omitempty"`
+	// +optional
+	Updated *metav1.Time `json:"updated,omitempty"`
+	// AvoidUntil is set while jobs would rather run elsewhere.
+	// +optional
+	AvoidUntil *metav1.Time `json:"avoidUntil,omitempty"`
 }

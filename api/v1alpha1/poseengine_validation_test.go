@@ -57,12 +57,16 @@ spec:
       models:
         - {name: smpl, mountPath: /models, persistentVolumeClaim: smpl}
         - {name: hmr2, mountPath: /hmr2, image: "registry.example/hmr2:1"}
+      sharedMemorySize: 1Gi
+      runner: Inject
+      preflight: {command: [python3, detector.py], stage: DetectorLoad, timeoutSeconds: 60, gpuMemory: 6Gi}
+      estimate: {loadSeconds: 95, milliFPS: 4000}
     - {name: cpu, device: CPU, command: [run]}
   stages:
-    - {name: DetectorLoad, pattern: "Loading detector$"}
+    - {name: DetectorLoad, pattern: "Loading detector$", stallTimeoutSeconds: 300}
   progressPattern: "frame (?P<frame>[0-9]+)/(?P<total>[0-9]+)"
   failureRules:
-    - {stages: [DetectorLoad], exitCodes: [1, 3], signals: [SIGSEGV], logPattern: "CUDA out of memory", reason: CUDAOutOfMemory, action: NextVariant, message: Take less.}
+    - {stages: [DetectorLoad], exitCodes: [1, 3], signals: [SIGSEGV], logPattern: "CUDA out of memory", reason: CUDAOutOfMemory, action: NextVariant, memory: BelowLimit, silent: true, explanation: It is too small, remedy: Take less.}
   outputs:
     - {name: pose, path: pose.json, format: PoseJSON, required: true}
     - {name: overlay, path: out/overlay.mp4, format: MP4}
@@ -153,7 +157,32 @@ func TestPoseEngineFields(t *testing.T) {
 		"a rule on exit codes":                         {"spec.failureRules", "[{exitCodes: [1], reason: X, action: Retry}]", ""},
 		"a rule on signals":                            {"spec.failureRules", "[{signals: [SIGSEGV], reason: X, action: RetryElsewhere}]", ""},
 		"a rule on the log":                            {"spec.failureRules", "[{logPattern: x, reason: X, action: NextVariant}]", ""},
-		"a rule on nothing":                            {"spec.failureRules", "[{reason: X, action: Fail}]", "a failure rule needs at least one of stages, exitCodes, signals or logPattern"},
+		"a rule on nothing":                            {"spec.failureRules", "[{reason: X, action: Fail}]", "a failure rule needs at least one of stages, exitCodes, signals, logPattern or memory"},
+		"a rule on silence alone":                      {"spec.failureRules", "[{silent: true, reason: X, action: Fail}]", "a failure rule needs at least one of"},
+		"a rule on memory":                             {"spec.failureRules", "[{memory: AtLimit, reason: X, action: Fail}]", ""},
+		"a rule on memory that nobody knows":           {"spec.failureRules", "[{memory: Full, reason: X, action: Fail}]", "Unsupported value"},
+		"a rule with the longest pattern":              {"spec.failureRules", "[{logPattern: " + long(1024) + ", reason: X, action: Fail}]", ""},
+		"a rule with too long a pattern":               {"spec.failureRules", "[{logPattern: " + long(1025) + ", reason: X, action: Fail}]", "may not be more than 1024"},
+		"a runner that is injected":                    {variant + "runner", "Inject", ""},
+		"no runner":                                    {variant + "runner", "None", ""},
+		"another runner":                               {variant + "runner", "Mine", "Unsupported value"},
+		"a preflight that looks at the GPU":            {"spec.variants", "[{name: a, device: GPU, command: [x], preflight: {gpuMemory: 6Gi}}]", ""},
+		"a preflight that looks for a GPU on the CPU":  {variant + "preflight", "{gpuMemory: 6Gi}", "a CPU variant has no GPU"},
+		"a preflight without the runner":               {"spec.variants", "[{name: a, device: CPU, command: [x], runner: None, preflight: {command: [z]}}]", "a preflight needs pose-runner"},
+		"a preflight that does nothing":                {variant + "preflight", "{timeoutSeconds: 5}", "preflight needs a command, gpuMemory, or both"},
+		"a preflight with an empty command":            {variant + "preflight", "{command: []}", "should have at least 1 items"},
+		"a preflight without end":                      {variant + "preflight", "{command: [x], timeoutSeconds: 0}", "should be greater than or equal to 1"},
+		"a preflight in a stage in lower case":         {variant + "preflight", "{command: [x], stage: load}", "should match"},
+		"a preflight in too long a stage":              {variant + "preflight", "{command: [x], stage: A" + long(40) + "}", "may not be more than 40"},
+		"a preflight with too long a command":          {variant + "preflight", "{command: " + repeat(65, "a%d") + "}", "must have at most 64 items"},
+		"a preflight with too long an argument":        {variant + "preflight", "{command: [" + long(1025) + "]}", "may not be more than 1024"},
+		"an estimate":                                  {variant + "estimate", "{milliFPS: 1}", ""},
+		"an estimate without a pace":                   {variant + "estimate", "{loadSeconds: 1}", "milliFPS: Required value"},
+		"an estimate that never ends":                  {variant + "estimate", "{milliFPS: 0}", "should be greater than or equal to 1"},
+		"an estimate that loads backwards":             {variant + "estimate", "{milliFPS: 1, loadSeconds: -1}", "should be greater than or equal to 0"},
+		"shared memory":                                {variant + "sharedMemorySize", "1Gi", ""},
+		"shared memory that is no quantity":            {variant + "sharedMemorySize", "much", "should match"},
+		"a stage with too short a stall time-out":      {"spec.stages", "[{name: Mine, pattern: x, stallTimeoutSeconds: 9}]", "should be greater than or equal to 10"},
 		"a rule on an empty list":                      {"spec.failureRules", "[{exitCodes: [], reason: X, action: Fail}]", "should have at least 1 items"},
 		"a rule on an empty list of stages":            {"spec.failureRules", "[{stages: [], reason: X, action: Fail}]", "should have at least 1 items"},
 		"a rule on an empty list of signals":           {"spec.failureRules", "[{signals: [], reason: X, action: Fail}]", "should have at least 1 items"},
@@ -162,7 +191,8 @@ func TestPoseEngineFields(t *testing.T) {
 		"a rule without a reason":                      {"spec.failureRules", "[{exitCodes: [1], action: Fail}]", "reason: Required value"},
 		"a rule with a reason in words":                {"spec.failureRules", "[{exitCodes: [1], reason: 'no reason', action: Fail}]", "should match"},
 		"a rule with too long a reason":                {"spec.failureRules", "[{exitCodes: [1], reason: A" + long(63) + ", action: Fail}]", "may not be more than 63"},
-		"a rule with too long a message":               {"spec.failureRules", "[{exitCodes: [1], reason: A, action: Fail, message: " + long(513) + "}]", "may not be more than 512"},
+		"a rule with too long an explanation":          {"spec.failureRules", "[{exitCodes: [1], reason: A, action: Fail, explanation: " + long(513) + "}]", "may not be more than 512"},
+		"a rule with too long a remedy":                {"spec.failureRules", "[{exitCodes: [1], reason: A, action: Fail, remedy: " + long(513) + "}]", "may not be more than 512"},
 		"a rule with a pattern that is no RE2":         {"spec.failureRules", "[{logPattern: '*', reason: A, action: Fail}]", "logPattern must be a valid RE2"},
 		"a rule with a number for a signal":            {"spec.failureRules", `[{signals: ["11"], reason: A, action: Fail}]`, "should match"},
 		"too many rules":                               {"spec.failureRules", repeat(33, "{exitCodes: [%d], reason: A, action: Fail}"), "must have at most 32 items"},
@@ -197,6 +227,7 @@ func TestPoseEngineFields(t *testing.T) {
 func TestPoseEngineDefaults(t *testing.T) {
 	o := parse(t, minimalEngine)
 	o.set(t, "spec.outputs", "[{name: a, path: a, format: PoseJSON, required: true}, {name: b, path: b, format: PNG}]")
+	o.set(t, "spec.variants.0.preflight", "{command: [x]}")
 	u, err := create(t, o)
 	if err != nil {
 		t.Fatal(err)
@@ -207,6 +238,11 @@ func TestPoseEngineDefaults(t *testing.T) {
 	outputs, _, _ := unstructured.NestedSlice(u.Object, "spec", "outputs")
 	if second, ok := outputs[1].(map[string]any); !ok || second["required"] != false {
 		t.Errorf("outputs = %v, want required: false by default", outputs)
+	}
+	variants, _, _ := unstructured.NestedSlice(u.Object, "spec", "variants")
+	first, _ := variants[0].(map[string]any)
+	if diff := cmp.Diff(map[string]any{"command": []any{"x"}, "stage": "DetectorLoad", "timeoutSeconds": int64(300)}, first["preflight"]); diff != "" || first["runner"] != "Inject" {
+		t.Errorf("runner = %v, want Inject; preflight (-want +got):\n%s", first["runner"], diff)
 	}
 	if n, _, _ := unstructured.NestedInt64(u.Object, "status", "observedGeneration"); n != -1 {
 		t.Errorf("status.observedGeneration = %d, want -1", n)

@@ -49,6 +49,14 @@ type PoseJobStatus struct {
 	// +kubebuilder:validation:MaxItems=64
 	Attempts []Attempt `json:"attempts,omitempty"`
 
+	// SkippedVariants were not tried, because of what other jobs' attempts taught
+	// or because they could not end in time.
+	// +optional
+	// +listType=map
+	// +listMapKey=variant
+	// +kubebuilder:validation:MaxItems=16
+	SkippedVariants []SkippedVariant `json:"skippedVariants,omitempty"`
+
 	// Video is what was measured on the video.
 	// +optional
 	Video *VideoStatus `json:"video,omitempty"`
@@ -145,10 +153,20 @@ type Attempt struct {
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=8
 	AvoidNodes []string `json:"avoidNodes,omitempty"`
+	// AvoidGPUProducts is the kinds of GPU on which this attempt would rather not
+	// run, because the variant crashed on them.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=8
+	AvoidGPUProducts []string `json:"avoidGPUProducts,omitempty"`
 	// MemoryBytes that this attempt asks for instead of the variant's, chosen
 	// after an earlier one ran out of memory.
 	// +optional
 	MemoryBytes int64 `json:"memoryBytes,omitempty"`
+	// UnschedulableSince is when the operator first saw that no node takes the
+	// pod. Time behind a scheduling gate is before it.
+	// +optional
+	UnschedulableSince *metav1.Time `json:"unschedulableSince,omitempty"`
 	// NotBefore is when the pod may be created, for a retry with backoff.
 	// +optional
 	NotBefore *metav1.Time `json:"notBefore,omitempty"`
@@ -164,6 +182,19 @@ type Attempt struct {
 	// GPU that the driver showed inside the engine's container.
 	// +optional
 	GPU string `json:"gpu,omitempty"`
+	// GPUProduct and GPUDriver are what the node's labels say of its GPUs.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	GPUProduct string `json:"gpuProduct,omitempty"`
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	GPUDriver string `json:"gpuDriver,omitempty"`
+	// GPUShared says that the node shares its GPUs between pods (time slices, MPS).
+	// +optional
+	GPUShared bool `json:"gpuShared,omitempty"`
+	// DeviceUsed is what the engine really ran on, where pose-runner could tell.
+	// +optional
+	DeviceUsed Device `json:"deviceUsed,omitempty"`
 	// ImageID is the digest of the engine's image, as the node reports it.
 	// +optional
 	ImageID string `json:"imageID,omitempty"`
@@ -195,6 +226,9 @@ type Attempt struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
+	// Evidence is what a bug report needs, of an engine that died.
+	// +optional
+	Evidence *Evidence `json:"evidence,omitempty"`
 
 	// StartTime is when the pod was created, FinishTime when its outcome was
 	// recorded.
@@ -205,6 +239,57 @@ type Attempt struct {
 	// Seconds says how long each part took.
 	// +optional
 	Seconds *AttemptSeconds `json:"seconds,omitempty"`
+}
+
+// Evidence is what was seen of an engine that died. All of it comes from its
+// image and its log: words for a person, and proof of nothing.
+type Evidence struct {
+	// Culprit is the line of the log that decided the reason.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Culprit string `json:"culprit,omitempty"`
+	// Preflight says that it died in the variant's first step.
+	// +optional
+	Preflight bool `json:"preflight,omitempty"`
+	// PythonStack, innermost call first.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	PythonStack []string `json:"pythonStack,omitempty"`
+	// NativeLibrary on top of the stack, where the log tells.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	NativeLibrary string `json:"nativeLibrary,omitempty"`
+	// Versions of what the engine had loaded, as torch or cuda.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=8
+	Versions map[string]string `json:"versions,omitempty"`
+	// GPUDriver that the driver's own tool showed in the container.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	GPUDriver string `json:"gpuDriver,omitempty"`
+	// GPUMemoryBytes of the GPU, and the most that was seen in use on it.
+	// +optional
+	GPUMemoryBytes int64 `json:"gpuMemoryBytes,omitempty"`
+	// +optional
+	GPUUsedBytes int64 `json:"gpuUsedBytes,omitempty"`
+	// LastLines of the log.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	LastLines []string `json:"lastLines,omitempty"`
+}
+
+// SkippedVariant is a variant that a job did not try.
+type SkippedVariant struct {
+	// Variant of the engine.
+	Variant string `json:"variant"`
+	// Reason: LearnedSkip or TooSlow.
+	Reason string `json:"reason"`
+	// Message for a person, with the counts behind it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Message string `json:"message,omitempty"`
 }
 
 // AttemptSeconds is how long the parts of an attempt took, in seconds.

@@ -80,7 +80,8 @@ func run(ctx context.Context, f flags) error {
 		return err
 	}
 	err = controllers.Setup(mgr, controllers.Options{
-		Policy: config.Policy,
+		Policy:   config.Policy,
+		Learning: config.Learning.options(),
 		Settings: controllers.Settings{
 			RunnerImage: config.Images.Runner, MediaImage: config.Images.Media,
 			ImagePullPolicy: config.Images.PullPolicy, PullSecrets: config.Images.PullSecrets,

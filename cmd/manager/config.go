@@ -22,6 +22,8 @@ type Config struct {
 	Policy controllers.Policy `json:"policy"`
 	// Limits on videos.
 	Limits Limits `json:"limits"`
+	// Learning from the attempts of all jobs.
+	Learning Learning `json:"learning"`
 }
 
 // Images of the runner's containers.
@@ -46,6 +48,14 @@ type Limits struct {
 	VideoBytes  int64 `json:"videoBytes,omitempty"`
 	FramePixels int64 `json:"framePixels,omitempty"`
 	Frames      int64 `json:"frames,omitempty"`
+}
+
+// Learning says whether jobs learn from the attempts of others.
+type Learning struct {
+	// Disabled learns nothing and skips nothing.
+	Disabled bool `json:"disabled,omitempty"`
+	// SingleTenant lets one namespace alone teach all.
+	SingleTenant bool `json:"singleTenant,omitempty"`
 }
 
 // defaults: an hour of 60 fps, 8K frames, 64 GiB.
@@ -73,4 +83,9 @@ func (s Store) report() report.StoreConfig {
 		S3Endpoint: s.S3Endpoint, S3Region: s.S3Region, S3PathStyle: s.S3PathStyle,
 		CAPEM: s.CABundle, HTTPAllowedHosts: s.HTTPAllowedHosts,
 	}
+}
+
+// options of the controllers.
+func (l Learning) options() controllers.Learning {
+	return controllers.Learning{Disabled: l.Disabled, SingleTenant: l.SingleTenant}
 }

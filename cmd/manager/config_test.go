@@ -32,11 +32,17 @@ func TestReadConfig(t *testing.T) {
 		"a store": {text: images + "store: {s3Endpoint: 'https://s3', s3PathStyle: true, httpAllowedHosts: [a]}", want: base(func(c *Config) {
 			c.Store = Store{S3Endpoint: "https://s3", S3PathStyle: true, HTTPAllowedHosts: []string{"a"}}
 		})},
+		"engines without pose-runner": {text: images + "policy: {enginesWithoutRunner: true}", want: base(func(c *Config) { c.Policy.EnginesWithoutRunner = true })},
+		"learning by one tenant":      {text: images + "learning: {singleTenant: true}", want: base(func(c *Config) { c.Learning.SingleTenant = true })},
+		"no learning":                 {text: images + "learning: {disabled: true}", want: base(func(c *Config) { c.Learning.Disabled = true })},
+
 		"nothing":                             {text: "", err: "images.runner and images.media must be set"},
 		"one image only":                      {text: "images: {runner: r}", err: "images.runner and images.media must be set"},
 		"an unknown field":                    {text: images + "polices: {}", err: `unknown field "polices"`},
 		"an unknown field of the policy":      {text: images + "policy: {serviceAccountName: [a]}", err: `unknown field "serviceAccountName"`},
 		"an unknown field of the images":      {text: "images: {runner: r, media: m, engine: x}", err: `unknown field "engine"`},
+		"an unknown field of learning":        {text: images + "learning: {enabled: false}", err: `unknown field "enabled"`},
+		"a word where yes or no must be":      {text: images + "policy: {enginesWithoutRunner: \"true\"}", err: "enginesWithoutRunner"},
 		"a field twice":                       {text: images + "limits: {frames: 1}\nlimits: {frames: 2}", err: `"limits" already set`},
 		"a word where a number must be":       {text: images + "limits: {frames: many}", err: "frames"},
 		"no YAML":                             {text: "images: [", err: "configuration"},
@@ -74,6 +80,14 @@ func TestStoreBecomesTheRunners(t *testing.T) {
 	want := report.StoreConfig{S3Endpoint: "e", S3Region: "r", S3PathStyle: true, CAPEM: "c", HTTPAllowedHosts: []string{"h"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("store (-want +got):\n%s", diff)
+	}
+}
+
+func TestLearningBecomesTheControllers(t *testing.T) {
+	for _, l := range []Learning{{}, {Disabled: true}, {SingleTenant: true}} {
+		if got := l.options(); got.Disabled != l.Disabled || got.SingleTenant != l.SingleTenant {
+			t.Errorf("%+v becomes %+v", l, got)
+		}
 	}
 }
 

@@ -28,10 +28,12 @@ import (
 	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
 	"github.com/pose-dev/pose-operator/controllers/internal/engine"
 	"github.com/pose-dev/pose-operator/controllers/internal/failure"
+	"github.com/pose-dev/pose-operator/controllers/internal/learn"
 	"github.com/pose-dev/pose-operator/controllers/internal/plan"
 	"github.com/pose-dev/pose-operator/controllers/internal/policy"
 	"github.com/pose-dev/pose-operator/controllers/internal/render"
 	"github.com/pose-dev/pose-operator/controllers/internal/status"
+	"github.com/pose-dev/pose-operator/internal/report"
 )
 
 // ProgressSource gives the last progress that a pod reported.
@@ -49,6 +51,12 @@ type Reconciler struct {
 	Policy   policy.Policy
 	Settings render.Settings
 	Progress ProgressSource
+	// Nodes tells of GPUs; without a Client nothing is known of them.
+	Nodes Nodes
+	// Logs of engines that no runner watches; nil reads none.
+	Logs Logs
+	// Memory learns from every attempt that ends; nil learns nothing.
+	Memory Memory
 
 	pace pacer
 }
@@ -64,6 +72,8 @@ type observation struct {
 	// will tell of its end.
 	unseen bool
 	engine engine.Resolution
+	// advice from other jobs' attempts, by variant.
+	advice map[string]learn.Advice
 	now    time.Time
 }
 
@@ -103,7 +113,11 @@ func finished(job *v1alpha1.PoseJob) bool {
 
 // step decides, writes and acts.
 func (r *Reconciler) step(ctx context.Context, o *observation) (ctrl.Result, error) {
-	decision := plan.Next(r.planInput(o))
+	input, err := r.planInput(ctx, o)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	decision := plan.Next(input)
 	next := status.Compute(r.statusInput(o, decision))
 	wait, err := r.write(ctx, o, next)
 	if err != nil || wait > 0 {
@@ -115,6 +129,7 @@ func (r *Reconciler) step(ctx context.Context, o *observation) (ctrl.Result, err
 	case err != nil:
 		return ctrl.Result{}, err
 	}
+	r.learn(o, decision, next)
 	r.tell(o, decision, next)
 	again, err := r.reap(ctx, o.job, o.pods, next.Attempts, o.now)
 	if err != nil {
@@ -164,12 +179,31 @@ func (r *Reconciler) observe(ctx context.Context, job *v1alpha1.PoseJob, pods []
 	rules := o.rules()
 	for i := range o.attempts {
 		a := &o.attempts[i]
+		if err := r.lastWords(ctx, job.Namespace, a); err != nil {
+			log.FromContext(ctx).Error(err, "The engine's last words are not known")
+		}
+		if err := r.gpuOf(ctx, a); err != nil {
+			return nil, err
+		}
 		if v, ended := failure.Judge(*a, rules); ended {
 			status.Record(a, v, o.now)
 			o.fresh = append(o.fresh, a.Number)
 		}
 	}
 	return o, nil
+}
+
+// gpuOf fills in what the node of an attempt on a GPU says of it, once.
+func (r *Reconciler) gpuOf(ctx context.Context, a *attempt.Attempt) error {
+	if r.Nodes.Client == nil || a.Device != v1alpha1.GPU || a.Node == "" || a.GPUProduct != "" || a.Recorded() {
+		return nil
+	}
+	gpu, err := r.Nodes.GPU(ctx, a.Node)
+	if err != nil || gpu == nil {
+		return err
+	}
+	a.GPUProduct, a.GPUDriver, a.GPUShared = failure.Clean(gpu.Product, 128), failure.Clean(gpu.Driver, 64), gpu.Shared
+	return nil
 }
 
 // lookAgain is how often a pod is read that the cache does not show.
@@ -208,7 +242,7 @@ func (o *observation) rules() []failure.Rule {
 	return rules
 }
 
-func (r *Reconciler) planInput(o *observation) plan.Input {
+func (r *Reconciler) planInput(ctx context.Context, o *observation) (plan.Input, error) {
 	in := plan.Input{
 		Spec: &o.job.Spec, Attempts: o.attempts, Engine: o.engine.Engine,
 		EngineReason: o.engine.Reason, EngineMessage: o.engine.Message,
@@ -227,7 +261,41 @@ func (r *Reconciler) planInput(o *observation) plan.Input {
 	for _, a := range o.attempts {
 		in.Done = in.Done || a.State == v1alpha1.AttemptSucceeded
 	}
-	return in
+	if o.job.Status.Video != nil {
+		in.Frames = o.job.Status.Video.Frames
+	}
+	if live := attempt.Live(o.attempts); live != nil {
+		in.Pace = r.paceOf(live)
+	}
+	in.Refused = r.refused(o.engine.Engine)
+	err := r.advise(ctx, o, &in)
+	return in, err
+}
+
+// refused variants of the engine, by the policy.
+func (r *Reconciler) refused(e *v1alpha1.PoseEngine) map[string]string {
+	if e == nil {
+		return nil
+	}
+	out := map[string]string{}
+	for i := range e.Spec.Variants {
+		if why := r.Policy.DeniedVariant(&e.Spec.Variants[i]); why != "" {
+			out[e.Spec.Variants[i].Name] = why
+		}
+	}
+	return out
+}
+
+// paceOf a live attempt that tracks; nil while it does something else.
+func (r *Reconciler) paceOf(live *attempt.Attempt) *plan.Pace {
+	if r.Progress == nil {
+		return nil
+	}
+	p, ok := r.Progress.Latest(live.Pod.UID)
+	if !ok || p.Role != report.RoleDeliver || p.Stage == report.StageDeliver {
+		return nil
+	}
+	return &plan.Pace{Frames: p.Frames, Total: p.Total, MilliFPS: p.MilliFPS}
 }
 
 func (r *Reconciler) statusInput(o *observation, d plan.Decision) status.Input {

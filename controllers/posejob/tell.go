@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
@@ -26,9 +27,13 @@ var (
 		Help:    "Time from taking a PoseJob up to its end.",
 		Buckets: prometheus.ExponentialBuckets(5, 2, 14),
 	}, []string{"engine", "outcome"})
+	skippedTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "pose_variants_skipped_total",
+		Help: "Variants that jobs did not try, by engine, variant and reason.",
+	}, []string{"engine", "variant", "reason"})
 )
 
-func init() { metrics.Registry.MustRegister(attemptsTotal, jobsTotal, jobSeconds) }
+func init() { metrics.Registry.MustRegister(attemptsTotal, jobsTotal, jobSeconds, skippedTotal) }
 
 // tell events and metrics, after the status is persisted. There is no event for
 // what status says anyway: a success makes none.
@@ -45,6 +50,8 @@ func (r *Reconciler) tell(o *observation, d plan.Decision, next v1alpha1.PoseJob
 		}
 		attemptsTotal.WithLabelValues(next.EngineName, a.Variant, string(a.Device), reason).Inc()
 	}
+	r.tellSkips(o, next)
+	r.tellMismatch(o, next)
 	if !finishedBy(d) {
 		return
 	}
@@ -55,6 +62,25 @@ func (r *Reconciler) tell(o *observation, d plan.Decision, next v1alpha1.PoseJob
 	jobsTotal.WithLabelValues(next.EngineName, reason).Inc()
 	if next.StartTime != nil {
 		jobSeconds.WithLabelValues(next.EngineName, outcome).Observe(o.now.Sub(next.StartTime.Time).Seconds())
+	}
+}
+
+// tellSkips: variants that were left out just now.
+func (r *Reconciler) tellSkips(o *observation, next v1alpha1.PoseJobStatus) {
+	for _, v := range next.SkippedVariants {
+		if slices.ContainsFunc(o.job.Status.SkippedVariants, func(b v1alpha1.SkippedVariant) bool { return b.Variant == v.Variant && b.Reason == v.Reason }) {
+			continue
+		}
+		skippedTotal.WithLabelValues(next.EngineName, v.Variant, v.Reason).Inc()
+		r.warn(o.job, v.Reason, "Skip", "variant "+v.Variant+" was skipped: "+v.Message)
+	}
+}
+
+// tellMismatch: a GPU was held and idle.
+func (r *Reconciler) tellMismatch(o *observation, next v1alpha1.PoseJobStatus) {
+	c := meta.FindStatusCondition(next.Conditions, v1alpha1.ConditionDeviceMismatch)
+	if c != nil && !meta.IsStatusConditionTrue(o.job.Status.Conditions, c.Type) {
+		r.warn(o.job, c.Reason, "Run", c.Message)
 	}
 }
 

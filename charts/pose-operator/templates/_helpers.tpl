@@ -75,6 +75,10 @@ policy:
   {{- range $list := list "serviceAccountNames" "priorityClassNames" "runtimeClassNames" "tolerationKeys" "outputPrefixes" }}
   {{ $list }}: {{ index $c.policy $list | toJson }}
   {{- end }}
+  enginesWithoutRunner: {{ $c.policy.enginesWithoutRunner }}
+learning:
+  disabled: {{ $c.learning.disabled }}
+  singleTenant: {{ $c.learning.singleTenant }}
 limits:
   videoBytes: {{ int64 $c.limits.videoBytes }}
   framePixels: {{ int64 $c.limits.framePixels }}
@@ -102,7 +106,7 @@ annotations:
 {{- end }}
 {{- end -}}
 
-{{- /* What a values section of a variant says about its pods. */ -}}
+{{- /* What a values section of a variant says about its pods and its pace. */ -}}
 {{- define "pose-operator.variantPods" -}}
 {{- with .resources }}
 resources:
@@ -110,6 +114,13 @@ resources:
 {{- end }}
 {{- with .maxMemory }}
 maxMemory: {{ . }}
+{{- end }}
+{{- with .estimate }}
+{{- if .milliFPS }}
+estimate:
+  loadSeconds: {{ int64 (.loadSeconds | default 0) }}
+  milliFPS: {{ int64 .milliFPS }}
+{{- end }}
 {{- end }}
 {{- with .nodeSelector }}
 nodeSelector:

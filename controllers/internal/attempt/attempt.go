@@ -100,6 +100,9 @@ func (a *Attempt) observe() {
 	}
 	if e := p.Engine(); e != nil {
 		a.GPU = first(e.GPU, a.GPU)
+		if e.DeviceUsed != "" {
+			a.DeviceUsed = v1alpha1.Device(e.DeviceUsed)
+		}
 		a.PeakMemoryBytes = max(a.PeakMemoryBytes, e.PeakMemoryBytes)
 		a.LimitMemoryBytes = max(a.LimitMemoryBytes, e.LimitMemoryBytes)
 	}

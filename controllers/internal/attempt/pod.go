@@ -47,7 +47,13 @@ type Pod struct {
 	UnschedulableSince time.Time
 	// ScheduledAt is when the pod got its node; zero before.
 	ScheduledAt time.Time
-	Containers  []Container
+	// Unprepared says that the node has not yet prepared the pod's volumes and
+	// network, without which no container starts.
+	Unprepared bool
+	Containers []Container
+	// EngineLog is the end of the engine's log, read by the manager where no
+	// runner watched it; empty otherwise.
+	EngineLog string
 }
 
 // Container is what one container shows.
@@ -99,6 +105,8 @@ func View(p *corev1.Pod) Pod {
 			v.Unschedulable, v.UnschedulableSince = c.Message, c.LastTransitionTime.Time
 		case c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue:
 			v.ScheduledAt = c.LastTransitionTime.Time
+		case c.Type == corev1.PodReadyToStartContainers && c.Status == corev1.ConditionFalse:
+			v.Unprepared = true
 		}
 	}
 	for _, s := range p.Status.InitContainerStatuses {
@@ -123,8 +131,10 @@ func container(s corev1.ContainerStatus, init bool) Container {
 		c.ExitCode, c.Signal = t.ExitCode, t.Signal
 		c.StartedAt, c.FinishedAt = t.StartedAt.Time, t.FinishedAt.Time
 		// A report counts only from the container whose role it names: an
-		// engine that forges deliver's verdict writes it into its own message.
-		if r, err := report.ParseTermination(t.Message); err == nil && r.Role == role[s.Name] {
+		// engine that forges deliver's verdict writes it into its own message. An
+		// engine among the init containers has no runner, so nobody to report.
+		bare := init && s.Name == ContainerEngine
+		if r, err := report.ParseTermination(t.Message); err == nil && r.Role == role[s.Name] && !bare {
 			c.Report = r
 			clean(r.Engine)
 		} else {
@@ -151,6 +161,9 @@ func clean(e *report.EngineReport) {
 	}
 	if !word.MatchString(e.Signal) {
 		e.Signal = ""
+	}
+	if e.DeviceUsed != report.DeviceGPU && e.DeviceUsed != report.DeviceCPU {
+		e.DeviceUsed = ""
 	}
 	e.GPU = strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {

@@ -4,6 +4,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
@@ -34,7 +35,14 @@ func Check(e *v1alpha1.PoseEngine) Readiness {
 	if _, err := failure.Compile(e.Spec.FailureRules); err != nil {
 		return Readiness{Reason: v1alpha1.ReasonInvalidRules, Message: err.Error()}
 	}
-	return Readiness{Ready: true, Reason: v1alpha1.ReasonEngineReady, Message: fmt.Sprintf("%d variants", len(e.Spec.Variants))}
+	return Readiness{Ready: true, Reason: v1alpha1.ReasonEngineReady, Message: variants(len(e.Spec.Variants))}
+}
+
+func variants(n int) string {
+	if n == 1 {
+		return "1 variant, with an image"
+	}
+	return fmt.Sprintf("%d variants, each with an image", n)
 }
 
 // Resolution is the engine that a job runs with.
@@ -90,5 +98,6 @@ func engineNames(engines []v1alpha1.PoseEngine) string {
 	for i, e := range engines {
 		names[i] = e.Name
 	}
+	slices.Sort(names)
 	return strings.Join(names, ", ")
 }

@@ -19,7 +19,7 @@ func TestCheck(t *testing.T) {
 		reason string
 		says   string
 	}{
-		"an engine with images is ready": {ready("phalp"), "", "1 variants"},
+		"an engine with images is ready": {ready("phalp"), "", "1 variant, with an image"},
 		"one variant without an image is enough to be not ready": {
 			ready("phalp").Variants(gen.Variant("gpu", v1alpha1.GPU, gen.NoImage()), gen.Variant("gpu2", v1alpha1.GPU, gen.NoImage())),
 			v1alpha1.ReasonImageNotSet, "variants without an image: gpu, gpu2. Set spec.variants[].image of PoseEngine phalp",

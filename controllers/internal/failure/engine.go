@@ -19,74 +19,121 @@ func engine(a attempt.Attempt, rules []Rule) (Verdict, bool) {
 	if c == nil || !c.Terminated || c.ExitCode == 0 {
 		return Verdict{}, false
 	}
-	e := engineReport(a)
-	ev := evidence(c, e)
-	base := Verdict{Container: c.Name, ExitCode: ev.ExitCode, Signal: ev.Signal}
-	if v, ok := outOfMemory(base, c, e, ev); ok {
+	if v, ok := neverRan(c); ok {
 		return v, true
 	}
-	if c.Report != nil && (c.Report.Reason == report.ReasonNoProgress || c.Report.Reason == report.ReasonConfig) {
-		// These two are the runner's own. Any other reason is not: the engine can
-		// write the message of its container.
-		base.Reason, base.Message = typed(c.Report.Reason), c.Report.Message
-		return base, true
+	e := engineReport(a)
+	ev := evidence(a, c, e)
+	v := Verdict{Container: c.Name, ExitCode: ev.ExitCode, Signal: ev.Signal}
+	if c.Report != nil && believed[c.Report.Reason] && ev.Memory != v1alpha1.MemoryAtLimit {
+		// Any other reason is not the runner's: the engine can write the message
+		// of its container.
+		v.Reason, v.Message = typed(c.Report.Reason), c.Report.Message
+		v.LastWords = Classify(Evidence{Log: ev.Log}, nil).LastWords
+		return v, true
 	}
-	for _, r := range append(append([]Rule{}, rules...), Builtin()...) {
-		if r.matches(ev) {
-			base.Reason, base.Action = r.Reason, r.Action
-			base.Message = describe(ev, r.Message)
-			return base, true
-		}
-	}
-	base.Reason = v1alpha1.ReasonEngineError
-	base.Message = describe(ev, "No rule knows this failure")
-	return base, true
+	f := Classify(ev, rules)
+	v.Reason, v.Action, v.Culprit, v.LastWords = f.Reason, f.Action, f.Culprit, f.LastWords
+	v.Message = describe(ev, f, e)
+	return v, true
 }
 
-func outOfMemory(v Verdict, c *attempt.Container, e report.EngineReport, ev Evidence) (Verdict, bool) {
-	atLimit := e.LimitMemoryBytes > 0 && e.PeakMemoryBytes*100 >= e.LimitMemoryBytes*nearLimit
-	switch {
-	case c.TerminatedReason == "OOMKilled":
-	case e.OOMKills > 0:
-	case ev.Signal == "SIGKILL" && atLimit:
+// believed reasons that the runner itself gives of an engine. A forged one
+// concerns no job but its own.
+var believed = map[string]bool{
+	report.ReasonNoProgress: true, report.ReasonConfig: true,
+	v1alpha1.ReasonDeviceUnusable: true, v1alpha1.ReasonCUDAOutOfMemory: true,
+}
+
+// neverRan: the runtime could not start the container. The words are its own,
+// and name a missing program, a missing user or an unusable GPU.
+func neverRan(c *attempt.Container) (Verdict, bool) {
+	switch c.TerminatedReason {
+	case "StartError", "ContainerCannotRun", "RunContainerError", "CreateContainerError":
 	default:
-		return v, false
+		return Verdict{}, false
 	}
-	v.Reason = v1alpha1.ReasonOutOfMemory
-	v.Message = fmt.Sprintf("the engine ran out of memory%s%s", inStage(ev.Stage), peak(e))
+	v := Verdict{Container: c.Name, Reason: v1alpha1.ReasonPodNotStartable, Culprit: Clean(c.RawMessage, maxCulprit)}
+	v.ExitCode, v.Signal = exitOf(c)
+	f := Classify(Evidence{Log: c.RawMessage}, nil)
+	if f.Reason == v1alpha1.ReasonDeviceUnusable || f.Reason == v1alpha1.ReasonGPUHardwareFault {
+		v.Reason = f.Reason
+	}
+	v.Message = fmt.Sprintf("the container runtime could not start container %s: %s%s", c.Name, c.TerminatedReason, quote(c.RawMessage))
 	return v, true
+}
+
+// memory says what is known of a dead engine's memory.
+func memory(c *attempt.Container, e report.EngineReport, signal string) v1alpha1.MemoryEvidence {
+	known := e.LimitMemoryBytes > 0 && e.PeakMemoryBytes > 0
+	switch {
+	case c.TerminatedReason == "OOMKilled", e.OOMKills > 0:
+		return v1alpha1.MemoryAtLimit
+	case known && signal == "SIGKILL" && nearTheLimit(e):
+		return v1alpha1.MemoryAtLimit
+	case known:
+		return v1alpha1.MemoryBelowLimit
+	}
+	return v1alpha1.MemoryUnknown
+}
+
+// nearTheLimit compares without overflow: the engine can forge both figures.
+func nearTheLimit(e report.EngineReport) bool {
+	return e.PeakMemoryBytes >= e.LimitMemoryBytes-e.LimitMemoryBytes/100*(100-nearLimit)
 }
 
 // evidence of how the engine ended. The runner saw the true signal; where it
 // died itself, what the runtime saw stands in its place.
-func evidence(c *attempt.Container, e report.EngineReport) Evidence {
-	ev := Evidence{Stage: e.Stage, ExitCode: e.ExitCode, Signal: e.Signal, Log: e.LogTail}
+func evidence(a attempt.Attempt, c *attempt.Container, e report.EngineReport) Evidence {
+	ev := Evidence{Stage: e.Stage, ExitCode: e.ExitCode, Signal: e.Signal}
 	if ev.ExitCode == nil && ev.Signal == "" {
 		ev.ExitCode, ev.Signal = exitOf(c)
 	}
-	if c.Report == nil && c.RawMessage != "" {
+	ev.Log = strings.Join(append(append([]string{}, e.LogErrors...), e.LogTail), "\n")
+	if c.Report == nil {
 		ev.Log = c.RawMessage
+		if len(a.Pod.EngineLog) > len(ev.Log) {
+			ev.Log = a.Pod.EngineLog
+		}
 	}
+	ev.Memory = memory(c, e, ev.Signal)
 	return ev
 }
 
-// describe says what happened, then what it means.
-func describe(ev Evidence, meaning string) string {
+// describe says what happened, what it means and what to do.
+func describe(ev Evidence, f Finding, e report.EngineReport) string {
 	what := "the engine ended"
 	switch {
+	case f.Reason == v1alpha1.ReasonOutOfMemory:
+		what = "the engine ran out of memory"
 	case ev.Signal != "":
 		what = "the engine was killed by " + ev.Signal
 	case ev.ExitCode != nil:
 		what = fmt.Sprintf("the engine ended with exit code %d", *ev.ExitCode)
 	}
 	what += inStage(ev.Stage)
-	if meaning != "" {
-		what += ". " + strings.TrimSuffix(meaning, ".")
+	if f.Reason == v1alpha1.ReasonOutOfMemory {
+		what += peak(e)
 	}
-	if last := lastLines(ev.Log, 3); last != "" {
-		what += ". Last words: " + last
+	parts := []string{what, f.Explanation}
+	if f.Said {
+		parts = append(parts, "It said: "+Clean(f.Culprit, 300))
+	} else if len(f.LastWords) > 0 {
+		parts = append(parts, "Last words: "+lastLines(f.LastWords, 3))
 	}
-	return what
+	parts = append(parts, f.Remedy)
+	return sentences(parts)
+}
+
+// sentences joins what is not empty.
+func sentences(parts []string) string {
+	var kept []string
+	for _, p := range parts {
+		if p = strings.TrimRight(strings.TrimSpace(p), "."); p != "" {
+			kept = append(kept, p)
+		}
+	}
+	return strings.Join(kept, ". ")
 }
 
 func inStage(stage string) string {
@@ -100,16 +147,19 @@ func peak(e report.EngineReport) string {
 	if e.PeakMemoryBytes == 0 || e.LimitMemoryBytes == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", at a peak of %s with a limit of %s", mebibytes(e.PeakMemoryBytes), mebibytes(e.LimitMemoryBytes))
+	// The kernel's own peak counts what it could have dropped, and may lie above
+	// the limit.
+	at := fmt.Sprintf(", at a peak of %s with a limit of %s", mebibytes(min(e.PeakMemoryBytes, e.LimitMemoryBytes)), mebibytes(e.LimitMemoryBytes))
+	if e.OOMKills > 0 && !nearTheLimit(e) {
+		at += ": the limit was not reached, so the node itself ran out of memory"
+	}
+	return at
 }
 
 func mebibytes(b int64) string { return fmt.Sprintf("%d MiB", b>>20) }
 
-func lastLines(log string, n int) string {
-	lines := strings.Split(strings.TrimSpace(log), "\n")
-	if len(lines) > n {
-		lines = lines[len(lines)-n:]
-	}
+func lastLines(lines []string, n int) string {
+	lines = append([]string{}, lines[max(0, len(lines)-n):]...)
 	for i := range lines {
 		lines[i] = Clean(lines[i], 160)
 	}

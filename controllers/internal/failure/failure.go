@@ -7,15 +7,18 @@
 //  2. A pod that the operator itself is ending ended for the reason that was
 //     recorded before it was deleted.
 //  3. A disruption (the pod's DisruptionTarget condition, a deletion by others,
-//     a vanished pod) says nothing against the video or the engine.
+//     a vanished pod, a node that lost track of it, a promise of the scheduler's
+//     that the kubelet did not keep) says nothing against the video or the engine.
 //     An eviction for too much memory or disk is no disruption.
-//  4. A container of ours that gave a typed reason (fetch, prepare, deliver) is
+//  4. The kubelet's refusal of devices, and its end of the pod's time.
+//  5. A container of ours that gave a typed reason (fetch, prepare, deliver) is
 //     believed: its code is trusted. Fetch and prepare come before the engine.
-//  5. The engine: out of memory by the kernel's or the cgroup's evidence, then
-//     a stall that the runner ended, then the PoseEngine's own rules, then the
-//     built-in rules, in their order; see Builtin.
-//  6. Deliver's judgement of the outputs.
-//  7. What is left is EngineError with the last words, and guesses nothing.
+//  6. The engine: a container that never ran, by the runtime's words; out of
+//     memory by the kernel's or the cgroup's evidence; what the runner itself
+//     found (a stall, a device that cannot be used); then the PoseEngine's own
+//     rules, then the built-in rules, in their order; see Classify and Builtin.
+//  7. Deliver's judgement of the outputs.
+//  8. What is left is EngineError with the last words, and guesses nothing.
 //
 // Message, reason and culprit container always speak of the same container.
 package failure
@@ -42,6 +45,9 @@ type Verdict struct {
 	ExitCode  *int32
 	Signal    string
 	Message   string
+	// Culprit is the line of the log that decided; LastWords are its last ones.
+	Culprit   string
+	LastWords []string
 }
 
 // Judge says how an attempt ended. ok is false while it has not.
@@ -56,7 +62,7 @@ func Judge(a attempt.Attempt, rules []Rule) (v Verdict, ok bool) {
 		return Verdict{}, false
 	}
 	for _, judge := range []func(attempt.Attempt, []Rule) (Verdict, bool){
-		success, ownEnding, eviction, disruption, input, engine, delivery,
+		success, ownEnding, eviction, disruption, admission, input, engine, delivery,
 	} {
 		if v, ok := judge(a, rules); ok {
 			v.Message = Clean(v.Message, maxMessage)
@@ -85,7 +91,7 @@ func ownEnding(a attempt.Attempt, _ []Rule) (Verdict, bool) {
 	if a.Reason == "" {
 		return Verdict{}, false
 	}
-	return Verdict{Reason: a.Reason, Message: a.Message}, true
+	return Verdict{Reason: a.Reason, Action: a.Action, Message: a.Message}, true
 }
 
 // ended is the verdict on a pod that is gone.
@@ -131,8 +137,41 @@ func disruption(a attempt.Attempt, _ []Rule) (Verdict, bool) {
 		return Verdict{Reason: v1alpha1.ReasonDisrupted, Message: "the pod was disrupted: " + p.Disruption}, true
 	case p.Deleting && !endedBefore(p, p.DeletionAsked):
 		return Verdict{Reason: v1alpha1.ReasonDisrupted, Message: "the pod was deleted by somebody else while it ran"}, true
-	case p.Reason == "NodeLost" || p.Reason == "NodeShutdown" || p.Reason == "Terminated" || p.Reason == "Preempting":
+	case disruptive[p.Reason] || strings.HasPrefix(p.Reason, "OutOf"):
 		return Verdict{Reason: v1alpha1.ReasonDisrupted, Message: strings.TrimSpace(p.Reason + ": " + p.Message)}, true
+	}
+	for _, c := range p.Containers {
+		// The node came back, or the pod was evicted, and its runtime knows the
+		// container no more: 137 is the kubelet's filler, no signal.
+		if c.TerminatedReason == "ContainerStatusUnknown" {
+			return Verdict{Reason: v1alpha1.ReasonDisrupted, Container: c.Name, Message: fmt.Sprintf("the node lost track of container %s: ContainerStatusUnknown%s", c.Name, quote(c.RawMessage))}, true
+		}
+	}
+	return Verdict{}, false
+}
+
+// disruptive are the kubelet's and the node controller's own reasons on a pod
+// that say nothing of the pod. With those that begin with OutOf (OutOfcpu,
+// OutOfnvidia.com/gpu) the kubelet refuses what the scheduler had promised.
+var disruptive = map[string]bool{
+	"NodeLost": true, "NodeShutdown": true, "Shutdown": true, "Terminated": true, "Preempting": true, "Preempted": true, "Evicted": true,
+	"NodeAffinity": true, "NodeName": true, "NodePorts": true,
+}
+
+// admission: the kubelet took the pod's devices or its time away.
+func admission(a attempt.Attempt, _ []Rule) (Verdict, bool) {
+	p := a.Pod
+	switch p.Reason {
+	case "UnexpectedAdmissionError", "TopologyAffinityError":
+		return Verdict{
+			Reason:  v1alpha1.ReasonDeviceUnusable,
+			Message: fmt.Sprintf("the node could not give the pod its devices: %s: %s. Look at the device plugin and the health of the node's GPUs", p.Reason, strings.TrimSuffix(p.Message, ".")),
+		}, true
+	case "DeadlineExceeded":
+		return Verdict{
+			Reason:  v1alpha1.ReasonDeadlineExceeded,
+			Message: "the kubelet ended the pod: " + strings.TrimSpace(p.Message) + ". The pod's activeDeadlineSeconds is not the operator's: an admission webhook or a policy of the cluster set it",
+		}, true
 	}
 	return Verdict{}, false
 }
@@ -220,10 +259,14 @@ func exitOf(c *attempt.Container) (*int32, string) {
 	if c.Signal > 0 {
 		return nil, signalName(c.Signal)
 	}
-	if c.ExitCode > 128 && c.ExitCode <= 128+64 {
-		return nil, signalName(c.ExitCode - 128)
+	return Ending(c.ExitCode)
+}
+
+// Ending gives the exit code of a process, or the signal that ended it.
+func Ending(code int32) (*int32, string) {
+	if code > 128 && code <= 128+64 {
+		return nil, signalName(code - 128)
 	}
-	code := c.ExitCode
 	return &code, ""
 }
 

@@ -172,9 +172,9 @@ func TestJudge(t *testing.T) {
 		"the node was lost": {
 			pod: pod().Phase(corev1.PodFailed).Reason("NodeLost", "Node node-1 which was running pod p1 is unresponsive"), want: outcome{Reason: v1alpha1.ReasonDisrupted},
 		},
-		"admission by the kubelet failed, and no container says why": {
+		"the kubelet's device manager refused the pod": {
 			pod:  pod().Phase(corev1.PodFailed).Reason("UnexpectedAdmissionError", "Allocate failed due to no GPU"),
-			want: outcome{Reason: v1alpha1.ReasonEngineError}, says: []string{"UnexpectedAdmissionError", "no GPU"},
+			want: outcome{Reason: v1alpha1.ReasonDeviceUnusable}, says: []string{"UnexpectedAdmissionError", "no GPU"},
 		},
 		"the pod failed and shows nothing at all": {
 			pod: pod().Phase(corev1.PodFailed), want: outcome{Reason: v1alpha1.ReasonEngineError}, says: []string{"no container says why"},
@@ -307,7 +307,7 @@ func TestJudge(t *testing.T) {
 		},
 		"ended with the last line of a traceback whose head was cut off": {
 			pod:  pod().Dead().EngineSays(1, inStage(detector, report.EngineReport{ExitCode: code(1), LogTail: "    raise x\ntorch.cuda.OutOfMemoryError: CUDA out of memory"})),
-			want: outcome{Reason: v1alpha1.ReasonEngineError, Container: "engine", ExitCode: code(1)},
+			want: outcome{Reason: v1alpha1.ReasonCUDAOutOfMemory, Container: "engine", ExitCode: code(1)},
 		},
 		"ended with words about an error that are no exception": {
 			pod:  pod().Dead().EngineSays(1, inStage(detector, report.EngineReport{ExitCode: code(1), LogTail: "there was some Error: maybe"})),
@@ -355,8 +355,8 @@ func TestJudge(t *testing.T) {
 			want: outcome{Reason: v1alpha1.ReasonEngineError, Container: "engine", Signal: "SIGBUS"},
 		},
 		"the last words of a stock image are quoted": {
-			pod:  pod().Dead().Exit("engine", 3).SaysRaw("engine", "cannot open display"),
-			want: outcome{Reason: v1alpha1.ReasonEngineError, Container: "engine", ExitCode: code(3)}, says: []string{"exit code 3", "Last words: cannot open display"},
+			pod:  pod().Dead().Exit("engine", 3).SaysRaw("engine", "no licence was free"),
+			want: outcome{Reason: v1alpha1.ReasonEngineError, Container: "engine", ExitCode: code(3)}, says: []string{"exit code 3", "Last words: no licence was free"},
 		},
 		"an engine that died is the culprit, although deliver failed too": {
 			pod: pod().Dead().EngineSays(139, inStage(detector, report.EngineReport{Signal: "SIGSEGV"})).Exit("deliver", 1).
@@ -367,7 +367,7 @@ func TestJudge(t *testing.T) {
 		// The engine's own rules.
 		"an engine's rule comes before the built-in ones": {
 			pod:   pod().Dead().EngineSays(139, inStage(detector, report.EngineReport{Signal: "SIGSEGV"})),
-			rules: []v1alpha1.FailureRule{{Stages: []string{detector}, Signals: []string{"SIGSEGV"}, Reason: "DriverBug", Action: v1alpha1.ActionRetryElsewhere, Message: "Known with driver 550."}},
+			rules: []v1alpha1.FailureRule{{Stages: []string{detector}, Signals: []string{"SIGSEGV"}, Reason: "DriverBug", Action: v1alpha1.ActionRetryElsewhere, Explanation: "Known with driver 550."}},
 			want:  outcome{Reason: "DriverBug", Action: v1alpha1.ActionRetryElsewhere, Container: "engine", Signal: "SIGSEGV"}, says: []string{"Known with driver 550"},
 		},
 		"the first of two rules that match counts": {

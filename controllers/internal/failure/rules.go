@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 )
@@ -15,77 +14,172 @@ type Evidence struct {
 	Stage    string
 	ExitCode *int32
 	Signal   string
-	// Log is its end, bounded by the runner.
+	// Memory of its container; empty counts as unknown.
+	Memory v1alpha1.MemoryEvidence
+	// Log is its end.
 	Log string
 }
 
-// Rule turns evidence into a reason. Every condition that is set must hold.
+// Finding is what a rule, or the absence of one, makes of evidence.
+type Finding struct {
+	Reason string
+	// Action of an engine's own rule; empty means plan's table.
+	Action v1alpha1.Action
+	// Culprit is the line that decided, Line its number in the log from 1; of
+	// the end of the log where no line did.
+	Culprit string
+	Line    int
+	// Said is true when that line is what the rule looked for.
+	Said bool
+	// Explanation and Remedy are for a person.
+	Explanation, Remedy string
+	// LastWords are the last lines of the log.
+	LastWords []string
+}
+
+// Rule is a failure rule that compiled.
 type Rule struct {
-	Stages    []string
-	ExitCodes []int32
-	Signals   []string
-	// Log is contained in the end of the log.
-	Log *regexp.Regexp
-	// Silent asks that the log ends without a Python exception.
-	Silent  bool
-	Reason  string
-	Action  v1alpha1.Action
-	Message string
+	v1alpha1.FailureRule
+	log *regexp.Regexp
+	// whole patterns, those that begin with (?s), are matched against the last
+	// exception with its frames as one text.
+	whole bool
 }
 
-// exception is how CPython's traceback begins, and the line that ends one.
-var exception = regexp.MustCompile(`Traceback \(most recent call last\)|(?m)^[A-Za-z_][A-Za-z0-9_.]*(Error|Exception|Interrupt): `)
-
-// Builtin are the rules that hold for every engine, after its own.
-func Builtin() []Rule {
-	return []Rule{
-		{
-			Stages: []string{v1alpha1.StageDetectorLoad}, Silent: true,
-			Reason:  v1alpha1.ReasonDetectorLoadCrash,
-			Message: "It died while loading its detector, without an exception: a variant with another detector or device may get past it",
-		},
-		{
-			Stages: []string{v1alpha1.StageModelLoad}, Silent: true,
-			Reason:  v1alpha1.ReasonModelLoadCrash,
-			Message: "It died while loading a model, without an exception",
-		},
-	}
-}
-
-// Compile makes rules of an engine's own. An error names the rule.
+// Compile makes rules of their written form. An error names the rule.
 func Compile(specs []v1alpha1.FailureRule) ([]Rule, error) {
 	rules := make([]Rule, 0, len(specs))
 	for i, s := range specs {
-		r := Rule{
-			Stages: s.Stages, ExitCodes: s.ExitCodes, Signals: s.Signals,
-			Reason: s.Reason, Action: s.Action, Message: s.Message,
-		}
+		r := Rule{FailureRule: s}
 		if s.LogPattern != "" {
 			re, err := regexp.Compile(s.LogPattern)
 			if err != nil {
 				return nil, fmt.Errorf("failureRules[%d].logPattern: %w", i, err)
 			}
-			r.Log = re
+			r.log, r.whole = re, wholeFlag.MatchString(s.LogPattern)
 		}
 		rules = append(rules, r)
 	}
 	return rules, nil
 }
 
-func (r Rule) matches(ev Evidence) bool {
-	if len(r.Stages) > 0 && !slices.Contains(r.Stages, ev.Stage) {
+// wholeFlag: the pattern itself asks that a dot matches a line's end.
+var wholeFlag = regexp.MustCompile(`^\(\?[imU]*s`)
+
+// builtin rules, compiled once. They are constants of this package, and a test
+// compiles them.
+var builtin = func() []Rule {
+	rules, err := Compile(Builtin())
+	if err != nil {
+		panic(err)
+	}
+	return rules
+}()
+
+// Classify says what evidence means: by the engine's own rules, then by the
+// built-in ones, each list in its order. What no rule knows is an EngineError
+// with its last words, and never a guess.
+func Classify(ev Evidence, own []Rule) Finding {
+	if ev.Memory == "" {
+		ev.Memory = v1alpha1.MemoryUnknown
+	}
+	text := readLog(ev.Log)
+	// Memory at its limit is a fact of the kernel's: only a rule that names it
+	// comes before it.
+	aware := slices.DeleteFunc(slices.Clone(own), func(r Rule) bool { return r.Memory == "" })
+	for _, rules := range [][]Rule{aware, builtin[:len(memoryRules)], own, builtin} {
+		if r, l, ok := firstMatch(rules, ev, &text); ok {
+			return found(r, l, &text)
+		}
+	}
+	l := text.culprit()
+	cause, remedy := Meaning(v1alpha1.ReasonEngineError)
+	return Finding{
+		Reason: v1alpha1.ReasonEngineError, Culprit: Clean(l.text, maxCulprit), Line: l.number,
+		Explanation: cause, Remedy: remedy, LastWords: text.lastWords(maxLastWords),
+	}
+}
+
+// maxCulprit bounds the line that decided, in bytes; the API allows 512.
+const maxCulprit = 500
+
+// maxLastWords bounds the lines that are kept of a log.
+const maxLastWords = 8
+
+func found(r Rule, l line, text *logText) Finding {
+	f := Finding{Reason: r.Reason, Action: r.Action, Explanation: r.Explanation, Remedy: r.Remedy, LastWords: text.lastWords(maxLastWords)}
+	cause, remedy := Meaning(r.Reason)
+	if f.Explanation == "" {
+		f.Explanation = cause
+	}
+	if f.Remedy == "" {
+		f.Remedy = remedy
+	}
+	if f.Said = l.number > 0; !f.Said {
+		l = text.culprit()
+	}
+	f.Culprit, f.Line = Clean(l.text, maxCulprit), l.number
+	return f
+}
+
+// firstMatch tries the rules in their order on the best lines, then on the next
+// best: a line of the last exception decides before one above it, whatever the
+// order of their rules. A rule that looks at no line waits for all lines, and
+// keeps its place: rules behind it are not asked.
+func firstMatch(rules []Rule, ev Evidence, text *logText) (Rule, line, bool) {
+	fit := slices.DeleteFunc(slices.Clone(rules), func(r Rule) bool { return !r.holds(ev, text) })
+	if i := slices.IndexFunc(fit, func(r Rule) bool { return r.log == nil }); i >= 0 {
+		fit = fit[:i+1]
+	}
+	parts := text.candidates()
+	for i, part := range parts {
+		for _, r := range fit {
+			if r.log == nil {
+				if i == len(parts)-1 {
+					return r, line{}, true
+				}
+			} else if l, ok := r.in(part, text, i == 0); ok {
+				return r, l, true
+			}
+		}
+	}
+	return Rule{}, line{}, false
+}
+
+// holds: everything but the log.
+func (r Rule) holds(ev Evidence, text *logText) bool {
+	switch {
+	case len(r.Stages) > 0 && !slices.Contains(r.Stages, ev.Stage):
+		return false
+	case len(r.ExitCodes) > 0 && (ev.ExitCode == nil || !slices.Contains(r.ExitCodes, *ev.ExitCode)):
+		return false
+	case len(r.Signals) > 0 && !slices.Contains(r.Signals, ev.Signal):
+		return false
+	case r.Memory != "" && r.Memory != ev.Memory:
 		return false
 	}
-	if len(r.ExitCodes) > 0 && (ev.ExitCode == nil || !slices.Contains(r.ExitCodes, *ev.ExitCode)) {
-		return false
+	return !r.Silent || text.silent()
+}
+
+// in gives the last of the lines that the pattern matches.
+func (r Rule) in(lines []line, text *logText, first bool) (line, bool) {
+	if r.whole {
+		if !first {
+			return line{}, false
+		}
+		block, kept := text.block()
+		at := r.log.FindStringIndex(block)
+		if at == nil {
+			return line{}, false
+		}
+		return kept[strings.Count(block[:max(at[0], at[1]-1)], "\n")], true
 	}
-	if len(r.Signals) > 0 && !slices.Contains(r.Signals, ev.Signal) {
-		return false
+	for i := len(lines) - 1; i >= 0; i-- {
+		if r.log.MatchString(lines[i].text) {
+			return lines[i], true
+		}
 	}
-	if r.Log != nil && !r.Log.MatchString(ev.Log) {
-		return false
-	}
-	return !r.Silent || !exception.MatchString(ev.Log)
+	return line{}, false
 }
 
 // signals by number on Linux, all architectures that Kubernetes runs on.
@@ -95,40 +189,12 @@ var signals = map[int32]string{
 	15: "SIGTERM", 24: "SIGXCPU", 25: "SIGXFSZ", 31: "SIGSYS",
 }
 
+// SignalName of a number, as SIGSEGV; empty for one that Linux has not.
+func SignalName(n int32) string { return signals[n] }
+
 func signalName(n int32) string {
-	if name, ok := signals[n]; ok {
+	if name := SignalName(n); name != "" {
 		return name
 	}
 	return fmt.Sprintf("signal %d", n)
 }
-
-// Clean makes text from outside fit for a status, an event and a terminal: one
-// line, no control characters, at most limit bytes.
-func Clean(s string, limit int) string {
-	s = strings.ToValidUTF8(s, "")
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\r' || r == '\t':
-			return ' '
-		case r < 0x20 || r == 0x7f || (r >= 0x80 && r < 0xa0):
-			return -1
-		case unicode.Is(unicode.Bidi_Control, r):
-			return -1 // bidirectional overrides turn a message around
-		}
-		return r
-	}, s)
-	s = query.ReplaceAllString(s, "$1?redacted")
-	s = userinfo.ReplaceAllString(s, "$1")
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) <= limit {
-		return s
-	}
-	return strings.ToValidUTF8(s[:limit-len("…")], "") + "…"
-}
-
-// query finds the query of a URL, for a signed one is a credential; userinfo
-// finds the user and password before its host.
-var (
-	query    = regexp.MustCompile(`(?i)([a-z][a-z0-9+.-]*://[^\s?"']+)\?[^\s"']+`)
-	userinfo = regexp.MustCompile(`(?i)([a-z][a-z0-9+.-]*://)[^\s/"']+@`)
-)

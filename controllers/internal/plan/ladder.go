@@ -29,7 +29,17 @@ const memoryStep = 150
 var actions = map[string]v1alpha1.Action{
 	v1alpha1.ReasonDetectorLoadCrash:    v1alpha1.ActionNextVariant,
 	v1alpha1.ReasonModelLoadCrash:       v1alpha1.ActionRetryElsewhere,
+	v1alpha1.ReasonCUDAOutOfMemory:      v1alpha1.ActionNextVariant,
+	v1alpha1.ReasonCUDAError:            v1alpha1.ActionRetryElsewhere,
+	v1alpha1.ReasonDeviceUnusable:       v1alpha1.ActionRetryElsewhere,
+	v1alpha1.ReasonGPUHardwareFault:     v1alpha1.ActionRetryElsewhere,
 	v1alpha1.ReasonOutOfMemory:          v1alpha1.ActionRetry,
+	v1alpha1.ReasonSharedMemoryTooSmall: v1alpha1.ActionNextVariant,
+	v1alpha1.ReasonRenderingUnavailable: v1alpha1.ActionNextVariant,
+	v1alpha1.ReasonWeightsMissing:       v1alpha1.ActionNextVariant,
+	v1alpha1.ReasonWeightsInvalid:       v1alpha1.ActionNextVariant,
+	v1alpha1.ReasonImageIncompatible:    v1alpha1.ActionNextVariant,
+	v1alpha1.ReasonNetworkUnavailable:   v1alpha1.ActionNextVariant,
 	v1alpha1.ReasonScratchSpaceExceeded: v1alpha1.ActionFail,
 	v1alpha1.ReasonDisrupted:            v1alpha1.ActionRetry,
 	v1alpha1.ReasonSuspendedAttempt:     v1alpha1.ActionRetry,
@@ -96,38 +106,41 @@ func names(vs []v1alpha1.Variant) []string {
 	return out
 }
 
-// climb gives the next attempt, or why there is none. Every attempt is recorded
-// and none of them succeeded.
-func climb(in Input) (*v1alpha1.Attempt, *end) {
+// climb gives the next attempt, or why there is none, and what it left out.
+// Every attempt is recorded and none of them succeeded.
+func climb(in Input) (*v1alpha1.Attempt, []v1alpha1.SkippedVariant, *end) {
 	rungs, reason, err := Rungs(in.Spec, in.Engine)
 	if err != nil {
-		return nil, &end{reason, err.Error()}
+		return nil, nil, &end{reason, err.Error()}
 	}
 	n := len(in.Attempts)
 	if n == 0 {
-		return intend(in, 1, rungs[0]), nil
+		return nextRung(in, rungs, 1)
 	}
 	last := in.Attempts[n-1]
 	if n >= v1alpha1.MaxAttempts {
-		return nil, &end{v1alpha1.ReasonAttemptsExhausted, fmt.Sprintf("%d attempts were made, the most that a job may have. The last failed with %s: %s", n, last.Reason, last.Message)}
+		return nil, nil, &end{v1alpha1.ReasonAttemptsExhausted, fmt.Sprintf("%d attempts were made, the most that a job may have. The last failed with %s: %s", n, last.Reason, last.Message)}
 	}
 	same := slices.IndexFunc(rungs, func(v v1alpha1.Variant) bool { return v.Name == last.Variant })
 	number := last.Number + 1
 	switch action := actionOf(last.Attempt); {
 	case action == v1alpha1.ActionFail:
-		return nil, &end{last.Reason, last.Message}
+		return nil, nil, &end{last.Reason, last.Message}
 	case action == v1alpha1.ActionNextVariant || same < 0:
 		return nextRung(in, rungs, number)
 	default:
 		if a, e := repeat(in, rungs[same], number, action); a != nil || e != nil {
-			return a, e
+			return a, nil, e
 		}
 		return nextRung(in, rungs, number)
 	}
 }
 
 func actionOf(a v1alpha1.Attempt) v1alpha1.Action {
-	if a.Action != "" {
+	switch {
+	case a.Reason == v1alpha1.ReasonCUDAOutOfMemory && a.GPUShared && (a.Action == "" || a.Action == ActionFor(a.Reason)):
+		return v1alpha1.ActionRetryElsewhere
+	case a.Action != "":
 		return a.Action
 	}
 	return ActionFor(a.Reason)
@@ -138,7 +151,10 @@ func actionOf(a v1alpha1.Attempt) v1alpha1.Action {
 func repeat(in Input, v v1alpha1.Variant, number int32, action v1alpha1.Action) (*v1alpha1.Attempt, *end) {
 	last := in.Attempts[len(in.Attempts)-1].Attempt
 	next := intend(in, number, v)
-	next.MemoryBytes, next.AvoidNodes = last.MemoryBytes, last.AvoidNodes
+	next.MemoryBytes = last.MemoryBytes
+	for _, node := range last.AvoidNodes {
+		next.AvoidNodes = avoid(next.AvoidNodes, node)
+	}
 	switch {
 	case last.Reason == v1alpha1.ReasonSuspendedAttempt:
 		return next, nil
@@ -157,7 +173,7 @@ func repeat(in Input, v v1alpha1.Variant, number int32, action v1alpha1.Action) 
 		if failures(in.Attempts, v.Name, last.Reason) > 1 {
 			return nil, nil
 		}
-		next.AvoidNodes = avoid(last.AvoidNodes, last.Node)
+		next.AvoidNodes = avoid(next.AvoidNodes, last.Node)
 		return next, nil
 	}
 	made := counted(in.Attempts, v.Name)
@@ -169,27 +185,96 @@ func repeat(in Input, v v1alpha1.Variant, number int32, action v1alpha1.Action) 
 	return next, nil
 }
 
-// nextRung is the first untried variant below the last one; with an engine that
-// changed meanwhile, the first untried one of all.
-func nextRung(in Input, rungs []v1alpha1.Variant, number int32) (*v1alpha1.Attempt, *end) {
-	last := in.Attempts[len(in.Attempts)-1]
+// nextRung is the first untried variant below the last one that nothing speaks
+// against; with an engine that changed meanwhile, the first untried one of all.
+// What other jobs teach is set aside when nothing else is left.
+func nextRung(in Input, rungs []v1alpha1.Variant, number int32) (*v1alpha1.Attempt, []v1alpha1.SkippedVariant, *end) {
+	last := v1alpha1.Attempt{}
+	if n := len(in.Attempts); n > 0 {
+		last = in.Attempts[n-1].Attempt
+	}
 	from := slices.IndexFunc(rungs, func(v v1alpha1.Variant) bool { return v.Name == last.Variant }) + 1
-	var skipped []string
-	for _, v := range rungs[from:] {
+	var skipped []v1alpha1.SkippedVariant
+	var taught *v1alpha1.Variant
+	for i, v := range rungs[from:] {
 		if slices.ContainsFunc(in.Attempts, func(a attempt.Attempt) bool { return a.Variant == v.Name }) {
 			continue
 		}
-		if crashedDetector(in.Attempts, v) {
-			skipped = append(skipped, v.Name)
+		if why := against(in, v); why != nil {
+			skipped = append(skipped, *why)
 			continue
 		}
-		return intend(in, number, v), nil
+		if advice := in.Learned[v.Name]; advice.Skip && len(in.Spec.Variants) == 0 {
+			skipped = append(skipped, v1alpha1.SkippedVariant{Variant: v.Name, Reason: v1alpha1.ReasonLearnedSkip, Message: advice.Message})
+			if taught == nil {
+				taught = &rungs[from+i]
+			}
+			continue
+		}
+		return intend(in, number, v), skipped, nil
 	}
-	message := last.Message
-	if len(skipped) > 0 {
-		message += fmt.Sprintf(" (variants skipped because they load the same detector on the same device: %s)", strings.Join(skipped, ", "))
+	if taught != nil {
+		skipped = slices.DeleteFunc(skipped, func(s v1alpha1.SkippedVariant) bool { return s.Variant == taught.Name })
+		return intend(in, number, *taught), skipped, nil
 	}
-	return nil, &end{last.Reason, message}
+	return nil, skipped, nothingLeft(last, skipped)
+}
+
+// nothingLeft ends the ladder, for the reason of the last attempt where there
+// was one, and says what was left out.
+func nothingLeft(last v1alpha1.Attempt, skipped []v1alpha1.SkippedVariant) *end {
+	e := &end{last.Reason, last.Message}
+	if last.Reason == "" {
+		e.reason, e.message = v1alpha1.ReasonDeadlineExceeded, "no variant can end before the deadline"
+		if slices.ContainsFunc(skipped, func(s v1alpha1.SkippedVariant) bool { return s.Reason == v1alpha1.ReasonPolicyDenied }) {
+			e.reason, e.message = v1alpha1.ReasonPolicyDenied, "no variant is left that the operator's policy allows"
+		}
+	}
+	parts := make([]string, len(skipped))
+	for i, s := range skipped {
+		parts[i] = s.Variant + ": " + s.Message
+	}
+	if len(parts) > 0 {
+		e.message += fmt.Sprintf(" (variants left out: %s)", strings.Join(parts, "; "))
+	}
+	return e
+}
+
+// against says what speaks against a variant, from the job's own attempts, its
+// deadline and the variant's own estimate.
+func against(in Input, v v1alpha1.Variant) *v1alpha1.SkippedVariant {
+	skip := func(reason, format string, args ...any) *v1alpha1.SkippedVariant {
+		return &v1alpha1.SkippedVariant{Variant: v.Name, Reason: reason, Message: fmt.Sprintf(format, args...)}
+	}
+	if why := in.Refused[v.Name]; why != "" {
+		return skip(v1alpha1.ReasonPolicyDenied, "%s", why)
+	}
+	if crashedDetector(in.Attempts, v) {
+		return skip(v1alpha1.ReasonDetectorLoadCrash, "it loads the same detector, %s, on the same device", v.Detector)
+	}
+	if small := provedTooSmall(in, v); small > 0 && v.MaxMemory != nil && v.MaxMemory.Value() <= small && sameDetectorRanOut(in, v) {
+		return skip(v1alpha1.ReasonOutOfMemory, "it is the same image and detector, and may not have more than the %d MiB that proved too small", small>>20)
+	}
+	deadline := in.deadline()
+	if deadline.IsZero() {
+		return nil
+	}
+	left := deadline.Sub(in.Now)
+	if v.Estimate != nil && in.Frames > 0 {
+		if need := seconds(v.Estimate.LoadSeconds) + atPace(in.Frames, v.Estimate.MilliFPS); need > left {
+			return skip(v1alpha1.ReasonTooSlow, "it needs at least %s for %d frames, and the deadline leaves %s", need.Round(time.Second), in.Frames, left.Round(time.Second))
+		}
+	}
+	if v.Estimate == nil && v.Device == v1alpha1.CPU && provedTooSlow(in.Attempts) {
+		return skip(v1alpha1.ReasonTooSlow, "an attempt was too slow for the deadline, and the variant has no estimate that says it is faster")
+	}
+	return nil
+}
+
+func provedTooSlow(attempts []attempt.Attempt) bool {
+	return slices.ContainsFunc(attempts, func(a attempt.Attempt) bool {
+		return a.Reason == v1alpha1.ReasonDeadlineExceeded && a.Action == v1alpha1.ActionNextVariant
+	})
 }
 
 // crashedDetector: a variant that loads, on the same device, a detector that
@@ -200,13 +285,70 @@ func crashedDetector(attempts []attempt.Attempt, v v1alpha1.Variant) bool {
 	})
 }
 
+// provedTooSmall is the largest memory in bytes with which an attempt of the
+// same image ran out; 0 when none did.
+func provedTooSmall(in Input, v v1alpha1.Variant) int64 {
+	var small int64
+	for _, a := range in.Attempts {
+		if a.Reason != v1alpha1.ReasonOutOfMemory || a.Variant == v.Name {
+			continue
+		}
+		i := slices.IndexFunc(in.Engine.Spec.Variants, func(o v1alpha1.Variant) bool { return o.Name == a.Variant })
+		if i < 0 || in.Engine.Spec.Variants[i].Image != v.Image {
+			continue
+		}
+		limit := max(a.LimitMemoryBytes, a.MemoryBytes)
+		if limit == 0 {
+			limit = limitOf(in.Spec, in.Engine.Spec.Variants[i])
+		}
+		small = max(small, limit)
+	}
+	return small
+}
+
+func sameDetectorRanOut(in Input, v v1alpha1.Variant) bool {
+	return slices.ContainsFunc(in.Attempts, func(a attempt.Attempt) bool {
+		return a.Reason == v1alpha1.ReasonOutOfMemory && a.Detector == v.Detector
+	})
+}
+
+// limitOf is the memory limit in bytes that a variant's pod gets unasked; 0 is
+// none.
+func limitOf(spec *v1alpha1.PoseJobSpec, v v1alpha1.Variant) int64 {
+	var limit int64
+	for _, r := range []*v1alpha1.Resources{v.Resources, ownResources(spec, v.Device)} {
+		if r == nil {
+			continue
+		}
+		if m := r.Limits.Memory().Value(); m > 0 {
+			limit = m
+		}
+	}
+	return limit
+}
+
 func intend(in Input, number int32, v v1alpha1.Variant) *v1alpha1.Attempt {
-	return &v1alpha1.Attempt{
+	a := &v1alpha1.Attempt{
 		Number: number, State: v1alpha1.AttemptIntended,
 		Variant: v.Name, Device: v.Device, Detector: v.Detector,
 		EngineGeneration: in.Engine.Generation,
+		AvoidGPUProducts: in.Learned[v.Name].AvoidGPUProducts,
 	}
+	for _, node := range in.AvoidNodes {
+		a.AvoidNodes = avoid(a.AvoidNodes, node)
+	}
+	// What ran out of memory would run out again with the same limit.
+	if small, own := provedTooSmall(in, v), limitOf(in.Spec, v); own > 0 && own <= small && v.MaxMemory != nil {
+		if most := v.MaxMemory.Value(); most > own {
+			// The limit that proved too small is a claim: bounded before it grows.
+			a.MemoryBytes = min(grow(min(small, most)), most)
+		}
+	}
+	return a
 }
+
+// grow is the next limit after one that proved too small.
+func grow(small int64) int64 { return small * memoryStep / 100 }
 
 // moreMemory is the next memory limit in bytes after v ran out of memory, or 0
 // when maxMemory admits no more than what proved too small.
@@ -216,18 +358,13 @@ func moreMemory(spec *v1alpha1.PoseJobSpec, v v1alpha1.Variant, last v1alpha1.At
 	}
 	// An engine that was killed with its runner reports no limit; then the limit
 	// is what its pod was given.
-	small := max(last.LimitMemoryBytes, last.MemoryBytes)
-	for _, r := range []*v1alpha1.Resources{v.Resources, ownResources(spec, v.Device)} {
-		if r != nil {
-			small = max(small, r.Limits.Memory().Value())
-		}
-	}
+	small := max(last.LimitMemoryBytes, last.MemoryBytes, limitOf(spec, v))
 	most := v.MaxMemory.Value()
 	// The peak is a claim and may be absurd: it is bounded before it is multiplied.
 	if small >= most {
 		return 0
 	}
-	return min(max(small, min(last.PeakMemoryBytes, most))*memoryStep/100, most)
+	return min(grow(max(small, min(last.PeakMemoryBytes, most))), most)
 }
 
 // ownResources are the job's own for a device, or nil.
@@ -283,5 +420,5 @@ func backoff(made int) time.Duration {
 }
 
 func denied(what []string) string {
-	return strings.Join(what, "; ") + ". Ask the platform admin, or create the PoseJob again without it"
+	return strings.Join(what, "; ") + ". Create the PoseJob again as the policy allows, or ask the platform admin"
 }

@@ -63,6 +63,22 @@ func TestNext(t *testing.T) {
 		f(&in)
 		return in
 	}
+	stuck := func(since int64) []v1alpha1.Attempt {
+		t := gen.At(since)
+		return []v1alpha1.Attempt{gen.Attempt(1, "gpu", v1alpha1.GPU, gen.Running("p1"), func(a *v1alpha1.Attempt) { a.UnschedulableSince = &t })}
+	}
+	secrets := func(p *gen.PodBuilder, since int64) *gen.PodBuilder {
+		return p.Node("node-1").Waiting("copy", "PodInitializing", "").
+			Condition(corev1.PodScheduled, corev1.ConditionTrue, "", "", since).
+			Condition(corev1.PodReadyToStartContainers, corev1.ConditionFalse, "", "", since)
+	}
+	stroe := func(s *v1alpha1.PoseJobSpec) {
+		s.Video.CredentialsSecretRef = &v1alpha1.SecretReference{Name: "stroe"}
+	}
+	paced := func(in plan.Input, p plan.Pace) plan.Input {
+		in.Pace = &p
+		return in
+	}
 	pending := func(seconds int64) func(*v1alpha1.PoseJobSpec) {
 		return func(s *v1alpha1.PoseJobSpec) { s.PendingTimeoutSeconds = &seconds }
 	}
@@ -71,11 +87,12 @@ func TestNext(t *testing.T) {
 		a.NotBefore = &at
 	})}
 	for name, c := range map[string]struct {
-		in    plan.Input
-		want  plan.Kind
-		why   string // Reason
-		says  string
-		until int64 // seconds from now; 0 is never
+		in     plan.Input
+		want   plan.Kind
+		why    string // Reason
+		says   string
+		until  int64 // seconds from now; 0 is never
+		action v1alpha1.Action
 	}{
 		// 1. A result is accepted.
 		"a proven result is the end, whatever the spec says": {
@@ -121,14 +138,91 @@ func TestNext(t *testing.T) {
 		"an unschedulable pod waits when there is no time limit": {
 			in: input(job(), first, pod().Unschedulable("0/2 nodes", -900)), want: plan.KindWait, why: v1alpha1.ReasonProgressing, says: "0/2 nodes",
 		},
+		"the wait for a node begins when the operator first sees it": {
+			in: input(job().Spec(pending(100)), first, pod().Unschedulable("0/2 nodes", -900)), want: plan.KindWait, why: v1alpha1.ReasonProgressing, until: 100,
+		},
 		"an unschedulable pod waits within its time limit": {
-			in: input(job().Spec(pending(100)), first, pod().Unschedulable("0/2 nodes", -40)), want: plan.KindWait, why: v1alpha1.ReasonProgressing, until: 60,
+			in: input(job().Spec(pending(100)), stuck(-40), pod().Unschedulable("0/2 nodes", -900)), want: plan.KindWait, why: v1alpha1.ReasonProgressing, until: 60,
 		},
 		"an unschedulable pod waits until the deadline if that is sooner": {
-			in: input(job().Spec(pending(100)).Deadline(1020), first, pod().Unschedulable("0/2 nodes", -40)), want: plan.KindWait, why: v1alpha1.ReasonProgressing, until: 20,
+			in: input(job().Spec(pending(100)).Deadline(1020), stuck(-40), pod().Unschedulable("0/2 nodes", -40)), want: plan.KindWait, why: v1alpha1.ReasonProgressing, until: 20,
 		},
-		"a pod that no node takes is given up": {
-			in: input(job().Spec(pending(100)), first, pod().Unschedulable("0/2 nodes", -100)), want: plan.KindEndPod, why: v1alpha1.ReasonNoCapacity, says: "0/2 nodes",
+		"a pod that no node takes is given up while another variant is left": {
+			in: input(job().Spec(pending(100)), stuck(-100), pod().Unschedulable("0/2 nodes", -100)), want: plan.KindEndPod, why: v1alpha1.ReasonNoCapacity, says: "0/2 nodes",
+		},
+		"a pod that no node takes waits on when no other variant is allowed": {
+			in:   input(job().Spec(pending(100)).Variants("gpu"), stuck(-500), pod().Unschedulable("0/2 nodes", -500)),
+			want: plan.KindWait, why: v1alpha1.ReasonProgressing, says: "no other variant is left",
+		},
+		"a pod that no node takes waits on when the other variants cannot end in time": {
+			in: change(input(job().Spec(pending(100)).Variants("gpu", "cpu").Deadline(2000), stuck(-500), pod().Unschedulable("0/2 nodes", -500)), func(in *plan.Input) {
+				in.Frames = 20000
+				in.Engine.Spec.Variants[3].Estimate = &v1alpha1.Estimate{LoadSeconds: 60, MilliFPS: 1000}
+			}),
+			want: plan.KindWait, why: v1alpha1.ReasonProgressing, says: "no other variant is left", until: 1000,
+		},
+		"a pod that no node takes makes room for one that can end in time": {
+			in: change(input(job().Spec(pending(100)).Variants("gpu", "cpu").Deadline(2000), stuck(-500), pod().Unschedulable("0/2 nodes", -500)), func(in *plan.Input) {
+				in.Frames = 900
+				in.Engine.Spec.Variants[3].Estimate = &v1alpha1.Estimate{LoadSeconds: 60, MilliFPS: 1000}
+			}),
+			want: plan.KindEndPod, why: v1alpha1.ReasonNoCapacity,
+		},
+		"a claim that does not exist is told from a lack of nodes": {
+			in: input(job(), stuck(-40), pod().Unschedulable(`0/2 nodes are available: persistentvolumeclaim "films" not found.`, -40)), want: plan.KindWait, why: v1alpha1.ReasonProgressing, says: "PersistentVolumeClaim films does not exist", until: 560,
+		},
+		"a claim that never comes fails the job": {
+			in: input(job(), stuck(-600), pod().Unschedulable(`0/2 nodes are available: persistentvolumeclaim "films" not found.`, -600)), want: plan.KindEndPod, why: v1alpha1.ReasonPodNotStartable, says: "films", action: v1alpha1.ActionFail,
+		},
+		"a node that has just got the pod is left in peace": {
+			in: input(job(), first, secrets(pod(), -5)), want: plan.KindWait, why: v1alpha1.ReasonProgressing, says: "attempt 1 runs", until: 5,
+		},
+		"a node that cannot prepare a pod is told, with the Secrets that it wants": {
+			in:   input(job().Spec(stroe), first, secrets(pod(), -40)),
+			want: plan.KindWait, why: v1alpha1.ReasonProgressing, says: "Do these exist in the job's namespace: Secret stroe (video)?", until: 560,
+		},
+		"a pod that a node cannot prepare in time is tried elsewhere": {
+			in:   input(job().Spec(stroe), first, secrets(pod(), -600)),
+			want: plan.KindEndPod, why: v1alpha1.ReasonPodNotStartable, says: "Secret stroe", action: v1alpha1.ActionRetryElsewhere,
+		},
+		"a pod that no node can prepare fails the job": {
+			in: input(job().Spec(stroe), []v1alpha1.Attempt{
+				failed(1, "gpu", v1alpha1.ReasonPodNotStartable, func(a *v1alpha1.Attempt) { a.Action = v1alpha1.ActionRetryElsewhere }),
+				gen.Attempt(2, "gpu", v1alpha1.GPU, gen.Running("p1")),
+			}, secrets(pod(), -600).With(func(p *corev1.Pod) { p.Labels[v1alpha1.LabelAttempt] = "2" })),
+			want: plan.KindEndPod, why: v1alpha1.ReasonPodNotStartable, action: v1alpha1.ActionFail,
+		},
+		"a pod with a container that runs is prepared, whatever a stale condition says": {
+			in: input(job(), first, secrets(pod(), -600).Runs("copy")), want: plan.KindWait, why: v1alpha1.ReasonProgressing, says: "attempt 1 runs",
+		},
+		// The job's own pace.
+		"a pace that cannot meet the deadline moves on as soon as that is certain": {
+			in:   paced(input(job().Deadline(1600), first, pod().Phase(corev1.PodRunning).Node("n")), plan.Pace{Frames: 100, Total: 4000, MilliFPS: 2000}),
+			want: plan.KindEndPod, why: v1alpha1.ReasonDeadlineExceeded, says: "100 of 4000 frames", action: v1alpha1.ActionNextVariant,
+		},
+		"with no faster variant left it fails, and says so": {
+			in:   paced(input(job().Variants("gpu").Deadline(1600), first, pod().Phase(corev1.PodRunning).Node("n")), plan.Pace{Frames: 100, Total: 4000, MilliFPS: 2000}),
+			want: plan.KindEndPod, why: v1alpha1.ReasonDeadlineExceeded, says: "leaves 10m0s", action: v1alpha1.ActionFail,
+		},
+		"a pace that misses the deadline by a little is no certainty": {
+			in:   paced(input(job().Deadline(1600), first, pod().Phase(corev1.PodRunning).Node("n")), plan.Pace{Frames: 100, Total: 1500, MilliFPS: 2000}),
+			want: plan.KindWait, until: 600,
+		},
+		"a pace of a few frames is no certainty": {
+			in:   paced(input(job().Deadline(1600), first, pod().Phase(corev1.PodRunning).Node("n")), plan.Pace{Frames: 19, Total: 4000, MilliFPS: 100}),
+			want: plan.KindWait, until: 600,
+		},
+		"a pace of a few seconds is no certainty": {
+			in:   paced(input(job().Deadline(1600), first, pod().Phase(corev1.PodRunning).Node("n")), plan.Pace{Frames: 100, Total: 400000, MilliFPS: 20000}),
+			want: plan.KindWait, until: 600,
+		},
+		"an absurd claim of frames overflows nothing": {
+			in:   paced(input(job().Deadline(1600), first, pod().Phase(corev1.PodRunning).Node("n")), plan.Pace{Frames: 1 << 40, Total: 1 << 62, MilliFPS: 1}),
+			want: plan.KindEndPod, why: v1alpha1.ReasonDeadlineExceeded, action: v1alpha1.ActionNextVariant,
+		},
+		"without a deadline any pace will do": {
+			in:   paced(input(job(), first, pod().Phase(corev1.PodRunning).Node("n")), plan.Pace{Frames: 100, Total: 4000, MilliFPS: 2}),
+			want: plan.KindWait,
 		},
 		"a pod behind a scheduling gate is not unschedulable": {
 			in:   input(job().Spec(pending(100)), first, pod().Condition(corev1.PodScheduled, corev1.ConditionFalse, corev1.PodReasonSchedulingGated, "gated", -900)),
@@ -173,7 +267,7 @@ func TestNext(t *testing.T) {
 		// 4. Policy.
 		"what the policy denies fails before any pod": {
 			in:   change(input(job(), nil), func(in *plan.Input) { in.Denied = []string{"this", "that"} }),
-			want: plan.KindFail, why: v1alpha1.ReasonPolicyDenied, says: "this; that. Ask the platform admin",
+			want: plan.KindFail, why: v1alpha1.ReasonPolicyDenied, says: "this; that. Create the PoseJob again as the policy allows",
 		},
 		// 5. Deadline.
 		"after the deadline the job fails": {
@@ -224,7 +318,7 @@ func TestNext(t *testing.T) {
 			in: input(job(), intended), want: plan.KindCreate,
 		},
 		"an intended attempt waits for its time": {
-			in: input(job(), backoff), want: plan.KindWait, why: v1alpha1.ReasonBackingOff, says: "attempt 2", until: 7,
+			in: input(job(), backoff), want: plan.KindWait, why: v1alpha1.ReasonBackingOff, says: "2026-03-04T12:00:07Z, because attempt 1 failed: EngineError", until: 7,
 		},
 		"an intended attempt waits for its time or the deadline": {
 			in: input(job().Deadline(1003), backoff), want: plan.KindWait, why: v1alpha1.ReasonBackingOff, until: 3,
@@ -250,6 +344,9 @@ func TestNext(t *testing.T) {
 			}
 			if !strings.Contains(d.Message, c.says) {
 				t.Errorf("message %q does not say %q", d.Message, c.says)
+			}
+			if d.Action != c.action {
+				t.Errorf("Action = %q, want %q", d.Action, c.action)
 			}
 			var want time.Time
 			if c.until != 0 {
@@ -311,7 +408,7 @@ func TestLadder(t *testing.T) {
 		"the same detector on the other device is tried":   {history: []v1alpha1.Attempt{failed(1, "gpu", "DetectorLoadCrash"), failed(2, "gpu-yolo", "DetectorLoadCrash")}, want: next{Number: 3, Variant: "cpu"}},
 		"what was skipped is said in the end": {
 			job: job().Variants("gpu", "gpu-half"), history: []v1alpha1.Attempt{failed(1, "gpu", "DetectorLoadCrash")},
-			end: "DetectorLoadCrash", says: "skipped because they load the same detector on the same device: gpu-half",
+			end: "DetectorLoadCrash", says: "gpu-half: it loads the same detector, vitdet, on the same device",
 		},
 		"variants that name no detector share none": {job: job(), history: []v1alpha1.Attempt{failed(1, "old", "DetectorLoadCrash")}, want: next{Number: 2, Variant: "gpu"}},
 
@@ -399,6 +496,16 @@ func TestActionForKnowsEveryReasonOfTheAPI(t *testing.T) {
 	for reason, want := range map[string]v1alpha1.Action{
 		v1alpha1.ReasonDetectorLoadCrash:    v1alpha1.ActionNextVariant,
 		v1alpha1.ReasonModelLoadCrash:       v1alpha1.ActionRetryElsewhere,
+		v1alpha1.ReasonCUDAOutOfMemory:      v1alpha1.ActionNextVariant,
+		v1alpha1.ReasonCUDAError:            v1alpha1.ActionRetryElsewhere,
+		v1alpha1.ReasonDeviceUnusable:       v1alpha1.ActionRetryElsewhere,
+		v1alpha1.ReasonGPUHardwareFault:     v1alpha1.ActionRetryElsewhere,
+		v1alpha1.ReasonSharedMemoryTooSmall: v1alpha1.ActionNextVariant,
+		v1alpha1.ReasonRenderingUnavailable: v1alpha1.ActionNextVariant,
+		v1alpha1.ReasonWeightsMissing:       v1alpha1.ActionNextVariant,
+		v1alpha1.ReasonWeightsInvalid:       v1alpha1.ActionNextVariant,
+		v1alpha1.ReasonImageIncompatible:    v1alpha1.ActionNextVariant,
+		v1alpha1.ReasonNetworkUnavailable:   v1alpha1.ActionNextVariant,
 		v1alpha1.ReasonOutOfMemory:          v1alpha1.ActionRetry,
 		v1alpha1.ReasonScratchSpaceExceeded: v1alpha1.ActionFail,
 		v1alpha1.ReasonDisrupted:            v1alpha1.ActionRetry,
@@ -418,5 +525,140 @@ func TestActionForKnowsEveryReasonOfTheAPI(t *testing.T) {
 		if got := plan.ActionFor(reason); got != want {
 			t.Errorf("ActionFor(%q) = %s, want %s", reason, got, want)
 		}
+	}
+}
+
+// TestWhatIsLeftOut: variants that the ladder passes by, and why.
+func TestWhatIsLeftOut(t *testing.T) {
+	type estimates map[string]v1alpha1.Estimate
+	slow := func(number int32, variant string) v1alpha1.Attempt {
+		return failed(number, variant, v1alpha1.ReasonDeadlineExceeded, func(a *v1alpha1.Attempt) { a.Action = v1alpha1.ActionNextVariant })
+	}
+	ranOut := func(number int32, variant string, limit int64) v1alpha1.Attempt {
+		return failed(number, variant, v1alpha1.ReasonOutOfMemory, func(a *v1alpha1.Attempt) { a.LimitMemoryBytes, a.MemoryBytes = limit, limit })
+	}
+	for name, c := range map[string]struct {
+		job       *gen.JobBuilder
+		history   []v1alpha1.Attempt
+		learned   map[string]plan.Advice
+		estimates estimates
+		refused   map[string]string
+		frames    int64
+		sameImage bool
+		maxMemory string
+		avoid     []string
+
+		want    string // variant of the launch; empty for a failure
+		memory  int64
+		nodes   []string
+		gpus    []string
+		skipped []string // variant=reason
+		end     string
+	}{
+		"what other jobs teach is skipped, and said": {
+			learned: map[string]plan.Advice{"gpu": {Skip: true, Message: "died 3 of 3 times"}},
+			want:    "gpu-half", skipped: []string{"gpu=LearnedSkip"},
+		},
+		"what other jobs teach counts on the way down as well": {
+			history: []v1alpha1.Attempt{failed(1, "gpu", "OutputInvalid")}, learned: map[string]plan.Advice{"gpu-half": {Skip: true}, "gpu-yolo": {Skip: true}},
+			want: "cpu", skipped: []string{"gpu-half=LearnedSkip", "gpu-yolo=LearnedSkip"},
+		},
+		"what other jobs teach is no ban: where nothing else is left, it is tried": {
+			job: gen.Job("j").Device(v1alpha1.DeviceGPU), learned: map[string]plan.Advice{"gpu": {Skip: true}, "gpu-half": {Skip: true}, "gpu-yolo": {Skip: true}},
+			want: "gpu", skipped: []string{"gpu-half=LearnedSkip", "gpu-yolo=LearnedSkip"},
+		},
+		"a job that names its variants is not taught": {
+			job: gen.Job("j").Variants("gpu", "cpu"), learned: map[string]plan.Advice{"gpu": {Skip: true}}, want: "gpu",
+		},
+		"kinds of GPU and nodes are avoided as other jobs teach": {
+			learned: map[string]plan.Advice{"gpu": {AvoidGPUProducts: []string{"Tesla-K80"}}}, avoid: []string{"n7"},
+			want: "gpu", gpus: []string{"Tesla-K80"}, nodes: []string{"n7"},
+		},
+		"a variant that cannot end in time is not started": {
+			job: gen.Job("j").Deadline(1600), frames: 4000, estimates: estimates{"gpu": {LoadSeconds: 100, MilliFPS: 7000}, "gpu-half": {LoadSeconds: 100, MilliFPS: 9000}},
+			want: "gpu-half", skipped: []string{"gpu=TooSlow"},
+		},
+		"a variant that the policy refuses is left out": {
+			refused: map[string]string{"gpu": "not allowed"}, want: "gpu-half", skipped: []string{"gpu=PolicyDenied"},
+		},
+		"a job whose variants are all refused fails": {
+			job: gen.Job("j").Variants("gpu"), refused: map[string]string{"gpu": "not allowed"}, end: v1alpha1.ReasonPolicyDenied, skipped: []string{"gpu=PolicyDenied"},
+		},
+		"while nobody counted the frames, no variant is too slow": {
+			job: gen.Job("j").Deadline(1600), estimates: estimates{"gpu": {LoadSeconds: 100, MilliFPS: 1}}, want: "gpu",
+		},
+		"without a deadline no variant is too slow": {
+			frames: 4000, estimates: estimates{"gpu": {MilliFPS: 1}}, want: "gpu",
+		},
+		"a job that no variant can do in time fails before it costs anything": {
+			job: gen.Job("j").Variants("gpu", "cpu").Deadline(1600), frames: 4000, estimates: estimates{"gpu": {MilliFPS: 1}, "cpu": {MilliFPS: 1}},
+			end: v1alpha1.ReasonDeadlineExceeded, skipped: []string{"gpu=TooSlow", "cpu=TooSlow"},
+		},
+		"after an attempt that was too slow, a CPU variant must be known to be faster": {
+			job: gen.Job("j").Variants("gpu-yolo", "cpu", "cpu-yolo").Deadline(1600), frames: 4000,
+			history: []v1alpha1.Attempt{slow(1, "gpu-yolo")}, estimates: estimates{"cpu-yolo": {MilliFPS: 20000}},
+			want: "cpu-yolo", skipped: []string{"cpu=TooSlow"},
+		},
+		"out of GPU memory on a GPU of its own goes to the next variant": {
+			history: []v1alpha1.Attempt{failed(1, "gpu", v1alpha1.ReasonCUDAOutOfMemory)}, want: "gpu-half",
+		},
+		"out of GPU memory on a shared GPU goes elsewhere first": {
+			history: []v1alpha1.Attempt{failed(1, "gpu", v1alpha1.ReasonCUDAOutOfMemory, func(a *v1alpha1.Attempt) {
+				a.GPUShared, a.Action = true, v1alpha1.ActionNextVariant
+			})},
+			want: "gpu", nodes: []string{"node-1"},
+		},
+		"out of memory: another variant of the same image starts with more than proved too small": {
+			sameImage: true, maxMemory: "32Gi", history: []v1alpha1.Attempt{ranOut(1, "gpu", 8*gib), ranOut(2, "gpu", 16*gib)},
+			want: "gpu-half", memory: 24 * gib,
+		},
+		"out of memory: the same image and detector with no more to give is left out": {
+			sameImage: true, maxMemory: "16Gi", history: []v1alpha1.Attempt{ranOut(1, "gpu", 8*gib), ranOut(2, "gpu", 16*gib)},
+			want: "gpu-yolo", skipped: []string{"gpu-half=OutOfMemory"},
+		},
+		"out of memory says nothing of another image": {
+			maxMemory: "16Gi", history: []v1alpha1.Attempt{ranOut(1, "gpu", 8*gib), ranOut(2, "gpu", 16*gib)}, want: "gpu-half",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.job == nil {
+				c.job = gen.Job("j")
+			}
+			in := input(c.job, c.history)
+			in.Learned, in.Frames, in.AvoidNodes, in.Refused = c.learned, c.frames, c.avoid, c.refused
+			for i := range in.Engine.Spec.Variants {
+				v := &in.Engine.Spec.Variants[i]
+				if e, ok := c.estimates[v.Name]; ok {
+					v.Estimate = &e
+				}
+				if c.sameImage {
+					v.Image = "one"
+				}
+				if c.maxMemory != "" && v.Resources != nil {
+					most := resource.MustParse(c.maxMemory)
+					v.MaxMemory = &most
+				}
+			}
+			d := plan.Next(in)
+			var skipped []string
+			for _, s := range d.Skipped {
+				skipped = append(skipped, s.Variant+"="+s.Reason)
+			}
+			if diff := cmp.Diff(c.skipped, skipped, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("skipped (-want +got):\n%s", diff)
+			}
+			if c.want == "" {
+				if d.Kind != plan.KindFail || d.Reason != c.end || !strings.Contains(d.Message, c.skipped[0][:3]) {
+					t.Fatalf("Next = %s %s (%s), want Fail %s that says what was left out", d.Kind, d.Reason, d.Message, c.end)
+				}
+				return
+			}
+			if d.Kind != plan.KindLaunch || d.Next.Variant != c.want || d.Next.MemoryBytes != c.memory {
+				t.Fatalf("Next = %s %s (%s) of %+v, want %s with %d bytes", d.Kind, d.Reason, d.Message, d.Next, c.want, c.memory)
+			}
+			if diff := cmp.Diff([][]string{c.nodes, c.gpus}, [][]string{d.Next.AvoidNodes, d.Next.AvoidGPUProducts}, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("avoided (-want +got):\n%s", diff)
+			}
+		})
 	}
 }

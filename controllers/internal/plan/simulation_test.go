@@ -22,6 +22,8 @@ var reasons = []string{
 	v1alpha1.ReasonDetectorLoadCrash, v1alpha1.ReasonModelLoadCrash, v1alpha1.ReasonOutOfMemory, v1alpha1.ReasonScratchSpaceExceeded,
 	v1alpha1.ReasonDisrupted, v1alpha1.ReasonPodNotStartable, v1alpha1.ReasonInputUnavailable, v1alpha1.ReasonInputInvalid,
 	v1alpha1.ReasonOutputInvalid, v1alpha1.ReasonDeliveryFailed, v1alpha1.ReasonNoProgress, v1alpha1.ReasonEngineError, "Custom", "",
+	v1alpha1.ReasonCUDAOutOfMemory, v1alpha1.ReasonCUDAError, v1alpha1.ReasonDeviceUnusable, v1alpha1.ReasonGPUHardwareFault,
+	v1alpha1.ReasonSharedMemoryTooSmall, v1alpha1.ReasonRenderingUnavailable, v1alpha1.ReasonWeightsMissing, v1alpha1.ReasonImageIncompatible,
 }
 
 // kind ones keep a job going; drawn more often, so that histories get long.
@@ -40,6 +42,12 @@ func drawEngine(t *rapid.T) *v1alpha1.PoseEngine {
 			if most := rapid.IntRange(0, 32).Draw(t, "maxMemory"); most > 0 {
 				v.MaxMemory = resource.NewQuantity(int64(most)*gib, resource.BinarySI)
 			}
+		}
+		if rapid.Bool().Draw(t, "one image for several") {
+			v.Image = "one"
+		}
+		if rapid.Bool().Draw(t, "estimated") {
+			v.Estimate = &v1alpha1.Estimate{LoadSeconds: rapid.Int64Range(0, 300).Draw(t, "load"), MilliFPS: rapid.Int64Range(1, 30000).Draw(t, "milliFPS")}
 		}
 		b.Variants(v)
 	}
@@ -63,6 +71,9 @@ func drawSpec(t *rapid.T, e *v1alpha1.PoseEngine) *v1alpha1.PoseJobSpec {
 		if rapid.IntRange(0, 3).Draw(t, "has deadline") == 0 {
 			d := rapid.Int64Range(1, 20000).Draw(t, "deadline")
 			s.ActiveDeadlineSeconds = &d
+		}
+		if rapid.Bool().Draw(t, "has pending timeout") {
+			s.PendingTimeoutSeconds = new(rapid.Int64Range(1, 2000).Draw(t, "pending timeout"))
 		}
 		if rapid.Bool().Draw(t, "own resources") {
 			limit := *resource.NewQuantity(rapid.Int64Range(1, 40).Draw(t, "own limit")*gib, resource.BinarySI)
@@ -90,10 +101,17 @@ type world struct {
 	tooSmall map[string]int64
 	// detectors that crashed while loading.
 	crashed map[[2]string]bool
+	// learned from other jobs, frames of the video, pace of the live attempt.
+	learned map[string]plan.Advice
+	frames  int64
+	pace    *plan.Pace
 }
 
 func (w *world) input() plan.Input {
-	in := plan.Input{Spec: w.spec, Engine: w.engine, Started: w.started, Now: w.now, Done: w.done}
+	in := plan.Input{Spec: w.spec, Engine: w.engine, Started: w.started, Now: w.now, Done: w.done, Learned: w.learned, Frames: w.frames}
+	if w.pod != nil {
+		in.Pace = w.pace
+	}
 	if w.engineAway > 0 {
 		in.Engine, in.EngineReason = nil, v1alpha1.ReasonEngineNotReady
 	}
@@ -167,27 +185,90 @@ func (w *world) create() {
 	w.launchable(w.last())
 	w.last().State, w.last().PodUID = v1alpha1.AttemptRunning, "uid"
 	w.pod = &attempt.Pod{Name: "p", UID: "uid", Attempt: w.last().Number, Node: rapid.SampledFrom([]string{"n1", "n2", "n3"}).Draw(w.t, "node"), Phase: corev1.PodRunning, Created: metav1.NewTime(w.now)}
+	w.pace = nil
+	if w.pod.Attempt > 0 && rapid.IntRange(0, 4).Draw(w.t, "no node takes it") == 0 {
+		w.pod.Phase, w.pod.Node, w.pod.Unschedulable = corev1.PodPending, "", "0/3 nodes are available"
+		w.last().UnschedulableSince = &metav1.Time{Time: w.now}
+		return
+	}
+	if total := w.frames; total > 1 && rapid.Bool().Draw(w.t, "tells its pace") {
+		w.pace = &plan.Pace{Total: total, Frames: rapid.Int64Range(0, total).Draw(w.t, "frames done"), MilliFPS: rapid.Int64Range(1, 60000).Draw(w.t, "pace")}
+	}
+}
+
+// followed says whether a variant that other jobs teach to skip is tried only
+// where nothing else was left.
+func (w *world) followed(d plan.Decision) {
+	if !w.learned[d.Next.Variant].Skip || len(w.spec.Variants) > 0 || slices.ContainsFunc(w.records, func(a v1alpha1.Attempt) bool { return a.Variant == d.Next.Variant }) {
+		return
+	}
+	rungs, _, err := plan.Rungs(w.spec, w.engine)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	from := 0
+	if len(w.records) > 0 {
+		from = slices.IndexFunc(rungs, func(v v1alpha1.Variant) bool { return v.Name == w.last().Variant }) + 1
+	}
+	for _, v := range rungs[from:] {
+		tried := slices.ContainsFunc(w.records, func(a v1alpha1.Attempt) bool { return a.Variant == v.Name })
+		left := slices.ContainsFunc(d.Skipped, func(s v1alpha1.SkippedVariant) bool { return s.Variant == v.Name })
+		if v.Name != d.Next.Variant && !tried && !left {
+			w.t.Fatalf("variant %s is tried although other jobs teach to skip it and %s is left", d.Next.Variant, v.Name)
+		}
+	}
 }
 
 // finish the live pod in some way.
 func (w *world) finish(reason string) {
 	a := w.last()
 	a.Node, a.FinishTime = w.pod.Node, &metav1.Time{Time: w.now}
-	a.State, a.Reason = v1alpha1.AttemptFailed, reason
+	if a.State, a.Reason = v1alpha1.AttemptFailed, reason; a.Action == "" {
+		a.Action = plan.ActionFor(reason)
+	}
 	w.pod = nil
-	a.Action = plan.ActionFor(reason)
+	a.GPUShared = a.Device == v1alpha1.GPU && rapid.Bool().Draw(w.t, "shared")
 	switch reason {
 	case "Custom":
 		a.Action = rapid.SampledFrom([]v1alpha1.Action{v1alpha1.ActionRetry, v1alpha1.ActionRetryElsewhere, v1alpha1.ActionNextVariant, v1alpha1.ActionFail}).Draw(w.t, "action")
 	case v1alpha1.ReasonOutOfMemory:
 		limit := w.limitOf(a)
 		w.tooSmall[a.Variant] = max(w.tooSmall[a.Variant], limit)
+		w.sameImage(a, limit)
 		if rapid.Bool().Draw(w.t, "measured") {
 			a.LimitMemoryBytes = limit
 			a.PeakMemoryBytes = rapid.Int64Range(0, 1<<40).Draw(w.t, "peak")
 		}
 	case v1alpha1.ReasonDetectorLoadCrash:
 		w.crashed[[2]string{a.Detector, string(a.Device)}] = true
+	}
+}
+
+// end the pod: one that has no node is gone at once.
+func (w *world) end() {
+	if w.pod.Deleting, w.pod.DeletingSince = true, w.now; w.pod.Node != "" {
+		return
+	}
+	reason := w.last().Reason
+	if reason == "" {
+		reason = v1alpha1.ReasonDisrupted
+	}
+	w.finish(reason)
+}
+
+// sameImage: what ran out proves the limit too small for every variant of the
+// image that may have more.
+func (w *world) sameImage(a *v1alpha1.Attempt, limit int64) {
+	image := ""
+	for _, v := range w.engine.Spec.Variants {
+		if v.Name == a.Variant {
+			image = v.Image
+		}
+	}
+	for _, v := range w.engine.Spec.Variants {
+		if v.Image == image && v.MaxMemory != nil && v.MaxMemory.Value() > limit && v.Resources != nil {
+			w.tooSmall[v.Name] = max(w.tooSmall[v.Name], limit)
+		}
 	}
 }
 
@@ -211,7 +292,7 @@ func (w *world) event() {
 		}
 		w.finish(reason)
 	case n == 2: // somebody deletes it
-		w.pod.Deleting, w.pod.DeletingSince = true, w.now
+		w.end()
 	case n == 3:
 		w.done = true
 		w.pod = nil
@@ -251,6 +332,7 @@ func (w *world) step() bool {
 		}
 		return true
 	case plan.KindLaunch:
+		w.followed(d)
 		w.records = append(w.records, d.Next)
 		if len(w.records) > v1alpha1.MaxAttempts {
 			t.Fatalf("%d attempts", len(w.records))
@@ -265,9 +347,9 @@ func (w *world) step() bool {
 			t.Fatalf("a pod is ended for no reason")
 		}
 		if w.last().Reason == "" {
-			w.last().Reason = d.Reason
+			w.last().Reason, w.last().Action = d.Reason, d.Action
 		}
-		w.pod.Deleting, w.pod.DeletingSince = true, w.now
+		w.end()
 	case plan.KindWait:
 		if d.Until.IsZero() || rapid.Bool().Draw(t, "something happens first") {
 			w.event()
@@ -309,6 +391,13 @@ func TestEveryHistoryEnds(t *testing.T) {
 		w.fickle = rapid.IntRange(0, 3).Draw(t, "fickle") == 0
 		w.engine = drawEngine(t)
 		w.spec = drawSpec(t, w.engine)
+		if rapid.Bool().Draw(t, "frames are known") {
+			w.frames = rapid.Int64Range(1, 200000).Draw(t, "frames")
+		}
+		w.learned = map[string]plan.Advice{}
+		for _, v := range w.engine.Spec.Variants {
+			w.learned[v.Name] = plan.Advice{Skip: rapid.IntRange(0, 2).Draw(t, "taught") == 0, Message: "taught"}
+		}
 		// Each attempt takes a few steps; suspensions and waits for the engine
 		// lie in between and are bounded by the attempts as well.
 		const steps = 4000

@@ -1,6 +1,6 @@
 // Package policy holds what the platform admin allows PoseJobs to ask for, and
-// checks a job against it. Everything that reaches beyond the job's namespace
-// is denied until it is allowed.
+// checks a job, and the variant that is to run it, against it. Everything that
+// reaches beyond the job's namespace is denied until it is allowed.
 package policy
 
 import (
@@ -29,6 +29,9 @@ type Policy struct {
 	// the bucket) must begin with. Unset means "{namespace}/". A pvc:// claim
 	// lies in the namespace itself, so prefixes do not apply to it.
 	OutputPrefixes []string `json:"outputPrefixes,omitempty"`
+	// EnginesWithoutRunner lets variants of PoseEngines run without pose-runner,
+	// which is what refuses them the network.
+	EnginesWithoutRunner bool `json:"enginesWithoutRunner,omitempty"`
 }
 
 // Denied says, for a person, what the policy has against the job; nil is
@@ -60,6 +63,15 @@ func (p Policy) Denied(job *v1alpha1.PoseJob) []string {
 		}
 	}
 	return why
+}
+
+// DeniedVariant says, for a person, what the policy has against a variant of a
+// PoseEngine; empty is nothing.
+func (p Policy) DeniedVariant(v *v1alpha1.Variant) string {
+	if v.Runner != v1alpha1.RunnerNone || p.EnginesWithoutRunner {
+		return ""
+	}
+	return fmt.Sprintf("variant %q has runner %s, which the operator's policy does not allow: without pose-runner an engine has the network. The platform admin can allow it with the chart's value config.policy.enginesWithoutRunner", v.Name, v.Runner)
 }
 
 func (p Policy) output(job *v1alpha1.PoseJob) string {

@@ -67,3 +67,30 @@ func TestDenied(t *testing.T) {
 		})
 	}
 }
+
+func TestDeniedVariant(t *testing.T) {
+	for name, c := range map[string]struct {
+		policy policy.Policy
+		runner v1alpha1.RunnerMode
+		says   []string // nothing: allowed
+	}{
+		"pose-runner starts it":                {runner: v1alpha1.RunnerInject},
+		"an engine from before there was None": {runner: ""},
+		"without pose-runner":                  {runner: v1alpha1.RunnerNone, says: []string{`variant "plain"`, "runner None", "config.policy.enginesWithoutRunner"}},
+		"without pose-runner, allowed":         {policy: policy.Policy{EnginesWithoutRunner: true}, runner: v1alpha1.RunnerNone},
+		"what else is allowed does not matter": {policy: policy.Policy{ServiceAccountNames: []string{"*"}, RuntimeClassNames: []string{"*"}}, runner: v1alpha1.RunnerNone, says: []string{"does not allow"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := gen.Variant("plain", v1alpha1.GPU, func(v *v1alpha1.Variant) { v.Runner = c.runner })
+			got := c.policy.DeniedVariant(&v)
+			if (got != "") != (len(c.says) > 0) {
+				t.Fatalf("DeniedVariant = %q, want a denial: %t", got, len(c.says) > 0)
+			}
+			for _, words := range c.says {
+				if !strings.Contains(got, words) {
+					t.Errorf("denial %q does not say %q", got, words)
+				}
+			}
+		})
+	}
+}

@@ -37,7 +37,14 @@ var (
 func (r *renderer) containers(spec *corev1.PodSpec) error {
 	spec.Volumes = r.volumes()
 	inits := []func() (corev1.Container, error){r.copy, r.fetch, r.prepare}
-	mains := []func() (corev1.Container, error){r.engineContainer, r.deliver}
+	mains := []func() (corev1.Container, error){r.watchedEngine, r.deliver}
+	if !r.watched() {
+		// Nothing tells deliver how this engine ended, so the kubelet gives the
+		// order: it starts the containers of a pod only after the last init
+		// container ended with 0.
+		inits = append(inits, r.plainEngine)
+		mains = mains[1:]
+	}
 	for _, make := range inits {
 		c, err := make()
 		if err != nil {
@@ -159,6 +166,7 @@ func (r *renderer) deliver() (corev1.Container, error) {
 		Outputs:        r.outputs(),
 		MaxBytes:       r.scratch().Value(),
 		TimeoutSeconds: r.job.Spec.DeliveryTimeoutSeconds,
+		EngineEnded:    !r.watched(),
 		Provenance: report.Provenance{
 			VideoURI: r.job.Spec.Video.URI, Engine: r.engine.Name, EngineGeneration: r.engine.Generation,
 			Variant: r.variant.Name, Device: string(r.variant.Device), Image: r.variant.Image,
@@ -172,7 +180,9 @@ func (r *renderer) deliver() (corev1.Container, error) {
 	c.VolumeMounts = []corev1.VolumeMount{
 		{Name: volumeInput, MountPath: report.InputDir, ReadOnly: true},
 		{Name: volumeOutput, MountPath: report.OutputDir, ReadOnly: true},
-		{Name: volumeRun, MountPath: report.RunDir, ReadOnly: true},
+	}
+	if r.watched() {
+		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: volumeRun, MountPath: report.RunDir, ReadOnly: true})
 	}
 	c.VolumeMounts = append(c.VolumeMounts, r.progressMount()...)
 	if out.CredentialsSecretRef != nil {
@@ -200,53 +210,102 @@ func (r *renderer) engineUser() int64 {
 	return EngineUser
 }
 
-func (r *renderer) engineContainer() (corev1.Container, error) {
-	cfg := r.config(report.RoleExec)
-	cfg.Exec = &report.ExecConfig{
-		Command:             r.command(),
-		ProgressPattern:     r.engine.Spec.ProgressPattern,
-		StallTimeoutSeconds: r.job.Spec.StallTimeoutSeconds,
-		AllowNetwork:        r.variant.AllowNetwork,
-		GraceSeconds:        GracePeriodSeconds,
-	}
-	for _, s := range r.engine.Spec.Stages {
-		cfg.Exec.Stages = append(cfg.Exec.Stages, report.StagePattern{Name: s.Name, Pattern: s.Pattern})
-	}
-	env, err := configEnv(cfg)
-	if err != nil {
-		return corev1.Container{}, err
-	}
+// watched says whether pose-runner starts the engine.
+func (r *renderer) watched() bool { return r.variant.Runner != v1alpha1.RunnerNone }
+
+// engineContainer is what both ways to start an engine have in common.
+func (r *renderer) engineContainer() corev1.Container {
 	readOnly := true
 	if s := r.variant.SecurityContext; s != nil && s.ReadOnlyRootFilesystem != nil {
 		readOnly = *s.ReadOnlyRootFilesystem
 	}
 	c := corev1.Container{
-		Name:                     attempt.ContainerEngine,
-		Image:                    r.variant.Image,
-		ImagePullPolicy:          r.variant.ImagePullPolicy,
-		Command:                  []string{report.RunnerBinary, "run"},
-		WorkingDir:               r.variant.WorkingDir,
-		Env:                      append(r.engineEnv(), env),
-		Resources:                r.engineResources(),
-		TerminationMessagePolicy: corev1.TerminationMessageReadFile,
-		SecurityContext:          secure(r.engineUser(), readOnly),
-		VolumeMounts: []corev1.VolumeMount{
-			{Name: volumeBin, MountPath: report.BinDir, ReadOnly: true},
-			{Name: volumeInput, MountPath: report.InputDir, ReadOnly: true},
-			{Name: volumeOutput, MountPath: report.OutputDir},
-			{Name: volumeRun, MountPath: report.RunDir},
-			{Name: volumeTmp, MountPath: "/tmp", SubPath: "engine"},
-		},
+		Name:            attempt.ContainerEngine,
+		Image:           r.variant.Image,
+		ImagePullPolicy: r.variant.ImagePullPolicy,
+		WorkingDir:      r.variant.WorkingDir,
+		Env:             r.engineEnv(),
+		Resources:       r.engineResources(),
+		SecurityContext: secure(r.engineUser(), readOnly),
+	}
+	mount := func(name, path string, readOnly bool) {
+		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: name, MountPath: path, ReadOnly: readOnly})
+	}
+	if r.watched() {
+		mount(volumeBin, report.BinDir, true)
+	}
+	mount(volumeInput, report.InputDir, true)
+	mount(volumeOutput, report.OutputDir, false)
+	if r.watched() {
+		mount(volumeRun, report.RunDir, false)
+	}
+	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: volumeTmp, MountPath: "/tmp", SubPath: "engine"})
+	if r.variant.SharedMemorySize != nil {
+		mount(volumeSharedMemory, "/dev/shm", false)
 	}
 	for _, m := range r.variant.Models {
-		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: modelVolume(m), MountPath: m.MountPath, ReadOnly: true})
+		mount(modelVolume(m), m.MountPath, true)
 	}
+	return c
+}
+
+// watchedEngine runs under pose-runner.
+func (r *renderer) watchedEngine() (corev1.Container, error) {
+	cfg := r.config(report.RoleExec)
+	cfg.Exec = &report.ExecConfig{
+		Command:             r.resolve(r.variant.Command),
+		ProgressPattern:     r.engine.Spec.ProgressPattern,
+		StallTimeoutSeconds: r.job.Spec.StallTimeoutSeconds,
+		AllowNetwork:        r.variant.AllowNetwork,
+		GraceSeconds:        GracePeriodSeconds,
+		Preflight:           r.preflight(),
+	}
+	for _, s := range r.engine.Spec.Stages {
+		cfg.Exec.Stages = append(cfg.Exec.Stages, report.StagePattern{Name: s.Name, Pattern: s.Pattern, StallTimeoutSeconds: s.StallTimeoutSeconds})
+	}
+	env, err := configEnv(cfg)
+	if err != nil {
+		return corev1.Container{}, err
+	}
+	c := r.engineContainer()
+	c.Command = []string{report.RunnerBinary, "run"}
+	c.Env = append(c.Env, env)
+	c.TerminationMessagePolicy = corev1.TerminationMessageReadFile
 	return c, nil
 }
 
-// command with its placeholders resolved to fixed paths and enumerated words:
+// plainEngine runs the image as it is. What is known of its end is what the
+// kubelet tells: exit code, last lines of the log, out of memory.
+//
+// deliver is another user and reads what the engine wrote by the pod's group:
+// the engine's group is FSGroup, the output volume hands its group down, and
+// container runtimes start with umask 022. Only a file that the engine itself
+// makes private stays closed, for here nobody opens it afterwards.
+func (r *renderer) plainEngine() (corev1.Container, error) {
+	c := r.engineContainer()
+	// The kubelet expands $(NAME) in a command; pose-runner would not.
+	for _, arg := range r.resolve(r.variant.Command) {
+		c.Command = append(c.Command, literal(arg))
+	}
+	c.TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
+	return c, nil
+}
+
+func (r *renderer) preflight() *report.PreflightConfig {
+	p := r.variant.Preflight
+	if p == nil {
+		return nil
+	}
+	out := &report.PreflightConfig{Command: r.resolve(p.Command), TimeoutSeconds: p.TimeoutSeconds, Stage: p.Stage}
+	if p.GPUMemory != nil {
+		out.GPUMemoryBytes = p.GPUMemory.Value()
+	}
+	return out
+}
+
+// resolve the placeholders of a command to fixed paths and enumerated words:
 // nothing of the user's goes in.
-func (r *renderer) command() []string {
+func (r *renderer) resolve(command []string) []string {
 	var start int64
 	if f := r.job.Spec.Video.Frames; f != nil {
 		start = f.Start
@@ -258,8 +317,8 @@ func (r *renderer) command() []string {
 		"$(OVERLAY)", strings.ToLower(string(r.job.Spec.Output.Overlay)),
 		"$(DEVICE)", strings.ToLower(string(r.variant.Device)),
 	)
-	argv := make([]string, len(r.variant.Command))
-	for i, arg := range r.variant.Command {
+	argv := make([]string, len(command))
+	for i, arg := range command {
 		argv[i] = replace.Replace(arg)
 	}
 	return argv
@@ -276,7 +335,7 @@ func (r *renderer) engineEnv() []corev1.EnvVar {
 		env = append(env, corev1.EnvVar{Name: "NVIDIA_VISIBLE_DEVICES", Value: "void"})
 	}
 	for _, e := range r.variant.Env {
-		env = append(env, corev1.EnvVar{Name: e.Name, Value: strings.ReplaceAll(e.Value, "$", "$$")})
+		env = append(env, corev1.EnvVar{Name: e.Name, Value: literal(e.Value)})
 	}
 	return env
 }

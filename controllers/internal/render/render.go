@@ -3,14 +3,17 @@
 //
 // # What holds for every pod
 //
-//   - The engine's container has no credentials, no service account token, no
-//     added capabilities, and no network sockets unless its variant allows them.
+//   - The engine's container has no credentials, no service account token and no
+//     added capabilities. Under pose-runner it has no network sockets either,
+//     unless its variant allows them.
 //   - Credentials are mounted as files into exactly the container that needs
 //     them: the video's into fetch, the output's into deliver.
 //   - User input becomes a value in a JSON document, never a path, an option or
 //     a part of a shell command.
 //   - Memory is requested as much as it is limited, so that a pod is not evicted
 //     for memory that it was promised.
+//   - deliver judges an engine's outputs after the engine ended well: it waits for
+//     that itself, or, of an engine without pose-runner, the kubelet does.
 package render
 
 import (
@@ -154,7 +157,7 @@ func (r *renderer) spec() corev1.PodSpec {
 		PriorityClassName:             t.PriorityClassName,
 		NodeSelector:                  selector,
 		Tolerations:                   append(append([]corev1.Toleration{}, r.variant.Tolerations...), t.Tolerations...),
-		Affinity:                      avoidNodes(r.attempt.AvoidNodes),
+		Affinity:                      r.affinity(),
 		SecurityContext: &corev1.PodSecurityContext{
 			RunAsNonRoot:        new(r.engineUser() != 0),
 			FSGroup:             new(int64(FSGroup)),
@@ -174,19 +177,52 @@ func (r *renderer) spec() corev1.PodSpec {
 	return spec
 }
 
-// avoidNodes is a wish, not a demand: a cluster with one node still retries.
-func avoidNodes(nodes []string) *corev1.Affinity {
-	if len(nodes) == 0 {
+// Weights of what the pods wish of their nodes. They count against each other
+// alone: the scheduler scales the best node's sum to the same whole.
+const (
+	weightOtherNode = 100
+	weightOtherGPU  = 50
+	weightNoGPU     = 10
+)
+
+// Labels of GPU nodes, by NVIDIA's GPU operator and AMD's node labeller.
+const (
+	labelGPUPresent = "nvidia.com/gpu.present"
+	labelGPUProduct = "nvidia.com/gpu.product"
+	labelAMDProduct = "amd.com/gpu.product-name"
+	// sharedProduct ends the product's name on a node that shares its GPUs.
+	sharedProduct = "-SHARED"
+)
+
+// affinity holds wishes, not demands: a cluster with one node, or one kind of
+// GPU, still retries.
+func (r *renderer) affinity() *corev1.Affinity {
+	type requirement = corev1.NodeSelectorRequirement
+	var wishes []corev1.PreferredSchedulingTerm
+	wish := func(weight int32, all ...requirement) {
+		wishes = append(wishes, corev1.PreferredSchedulingTerm{Weight: weight, Preference: corev1.NodeSelectorTerm{MatchExpressions: all}})
+	}
+	if nodes := r.attempt.AvoidNodes; len(nodes) > 0 {
+		wish(weightOtherNode, requirement{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpNotIn, Values: nodes})
+	}
+	if products := r.attempt.AvoidGPUProducts; len(products) > 0 {
+		var names []string
+		for _, p := range products {
+			names = append(names, p, p+sharedProduct)
+		}
+		wish(weightOtherGPU,
+			requirement{Key: labelGPUProduct, Operator: corev1.NodeSelectorOpNotIn, Values: names},
+			requirement{Key: labelAMDProduct, Operator: corev1.NodeSelectorOpNotIn, Values: products},
+		)
+	}
+	if r.variant.Device == v1alpha1.CPU {
+		// Its memory and cores are what the GPU's next job would lack.
+		wish(weightNoGPU, requirement{Key: labelGPUPresent, Operator: corev1.NodeSelectorOpDoesNotExist})
+	}
+	if len(wishes) == 0 {
 		return nil
 	}
-	return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
-		PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{
-			Weight: 100,
-			Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{{
-				Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpNotIn, Values: nodes,
-			}}},
-		}},
-	}}
+	return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: wishes}}
 }
 
 func first(a, b string) string {
@@ -196,13 +232,15 @@ func first(a, b string) string {
 	return b
 }
 
-// configEnv is the container's Config as its environment variable. The kubelet
-// expands $(NAME) in values; doubling every dollar sign keeps patterns as they
-// are.
+// configEnv is the container's Config as its environment variable.
 func configEnv(c report.Config) (corev1.EnvVar, error) {
 	raw, err := json.Marshal(c)
 	if err != nil {
 		return corev1.EnvVar{}, fmt.Errorf("encode the runner's config: %w", err)
 	}
-	return corev1.EnvVar{Name: report.ConfigEnv, Value: strings.ReplaceAll(string(raw), "$", "$$")}, nil
+	return corev1.EnvVar{Name: report.ConfigEnv, Value: literal(string(raw))}, nil
 }
+
+// literal keeps text as it is. The kubelet expands $(NAME) in commands and in
+// values of the environment; a doubled dollar sign is one dollar sign.
+func literal(s string) string { return strings.ReplaceAll(s, "$", "$$") }

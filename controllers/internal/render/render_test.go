@@ -61,6 +61,7 @@ type golden struct {
 	variant string
 	attempt func(*v1alpha1.Attempt)
 	change  func(*v1alpha1.Variant)
+	engine  func(*v1alpha1.PoseEngine)
 	set     func(*render.Settings)
 }
 
@@ -105,6 +106,35 @@ func cases() map[string]golden {
 		}},
 		"no-progress-server": {variant: "cpu", job: gen.Job("run"), set: func(s *render.Settings) { s.Progress, s.PullSecrets = nil, nil }},
 		"no-memory-limit":    {variant: "cpu", job: gen.Job("run"), change: func(v *v1alpha1.Variant) { v.Resources = nil }},
+		"preflight": {variant: "gpu", job: gen.Job("run"), change: func(v *v1alpha1.Variant) {
+			v.Preflight = &v1alpha1.Preflight{
+				Command: []string{"python3", "-m", "engine.detector", "--device=$(DEVICE)", "--probe", "$(VIDEO)", tricky},
+				Stage:   "DetectorLoad", TimeoutSeconds: 120, GPUMemory: new(resource.MustParse("6Gi")),
+			}
+		}},
+		"preflight-of-gpu-memory": {variant: "gpu", job: gen.Job("run"), change: func(v *v1alpha1.Variant) {
+			v.Preflight = &v1alpha1.Preflight{Stage: "DetectorLoad", TimeoutSeconds: 300, GPUMemory: new(resource.MustParse("1500M"))}
+		}},
+		"stage-stall-timeouts": {variant: "gpu", job: gen.Job("run"), engine: func(e *v1alpha1.PoseEngine) {
+			e.Spec.Stages = append(e.Spec.Stages, v1alpha1.StageRule{Name: "Tracking", Pattern: "^frame 1$", StallTimeoutSeconds: 3600})
+		}},
+		"shared-memory": {variant: "cpu", job: gen.Job("run"), change: func(v *v1alpha1.Variant) { v.SharedMemorySize = new(resource.MustParse("2Gi")) }},
+		"avoided-nodes-and-gpus": {variant: "gpu", job: gen.Job("run"), attempt: func(a *v1alpha1.Attempt) {
+			a.Number, a.AvoidNodes, a.AvoidGPUProducts = 2, []string{"node-1"}, []string{"NVIDIA-GeForce-RTX-4060", "NVIDIA-L4"}
+		}},
+		"no-runner": {variant: "gpu", job: gen.Job("run").Spec(func(s *v1alpha1.PoseJobSpec) {
+			s.Video.CredentialsSecretRef, s.Output.CredentialsSecretRef = ref("in-keys"), ref("out-keys")
+		}), change: func(v *v1alpha1.Variant) {
+			v.Runner = v1alpha1.RunnerNone
+			v.Command = append(v.Command, "--overlay=$(OVERLAY)", tricky)
+			v.WorkingDir = "/opt/engine"
+		}},
+		"no-runner-cpu-root": {variant: "cpu", job: gen.Job("run"), change: func(v *v1alpha1.Variant) {
+			v.Runner = v1alpha1.RunnerNone
+			v.SecurityContext = &v1alpha1.EngineSecurityContext{RunAsUser: &root, ReadOnlyRootFilesystem: &yes}
+			v.SharedMemorySize = new(resource.MustParse("1Gi"))
+			v.Models = []v1alpha1.ModelVolume{{Name: "smpl", MountPath: "/models/smpl", PersistentVolumeClaim: "smpl-weights"}}
+		}},
 	}
 }
 
@@ -114,6 +144,9 @@ func (g golden) render(t *testing.T) (*corev1.Pod, *v1alpha1.PoseEngine) {
 		g.change = func(*v1alpha1.Variant) {}
 	}
 	e := engine(g.change)
+	if g.engine != nil {
+		g.engine(e)
+	}
 	i := slices.IndexFunc(e.Spec.Variants, func(v v1alpha1.Variant) bool { return v.Name == g.variant })
 	a := gen.Attempt(1, g.variant, e.Spec.Variants[i].Device)
 	if g.attempt != nil {
@@ -186,7 +219,11 @@ func TestEveryPod(t *testing.T) {
 				}
 				confined(t, pod, ctr)
 				memory(t, ctr)
-				configArrives(t, ctr, e)
+				if plain(pod, ctr) {
+					runsAsItIs(t, pod, ctr, e)
+				} else {
+					configArrives(t, ctr, e)
+				}
 			}
 			if pod.Spec.AutomountServiceAccountToken == nil || *pod.Spec.AutomountServiceAccountToken {
 				t.Error("the service account's token is mounted")
@@ -204,6 +241,7 @@ func TestEveryPod(t *testing.T) {
 				t.Error("a podTemplate overrides the operator's label")
 			}
 			diskSuffices(t, pod)
+			delivers(t, pod, e.Spec.Variants[slices.IndexFunc(e.Spec.Variants, func(v v1alpha1.Variant) bool { return v.Name == c.variant })])
 		})
 	}
 }
@@ -264,8 +302,41 @@ func confined(t *testing.T, pod *corev1.Pod, c corev1.Container) {
 	if p := pod.Spec.SecurityContext.SeccompProfile; p == nil || p.Type != corev1.SeccompProfileTypeRuntimeDefault {
 		t.Error("no seccomp profile")
 	}
-	if c.TerminationMessagePolicy != corev1.TerminationMessageReadFile {
+	if c.TerminationMessagePolicy != corev1.TerminationMessageReadFile && !plain(pod, c) {
 		t.Errorf("container %s: its termination message may come from its log", c.Name)
+	}
+}
+
+// plain says whether c is an engine that runs without pose-runner: an init
+// container, as deliver waits for it.
+func plain(pod *corev1.Pod, c corev1.Container) bool {
+	return c.Name == "engine" && slices.ContainsFunc(pod.Spec.InitContainers, func(i corev1.Container) bool { return i.Name == c.Name })
+}
+
+// delivers: deliver judges what the engine left, after the engine ended well.
+func delivers(t *testing.T, pod *corev1.Pod, v v1alpha1.Variant) {
+	t.Helper()
+	names := func(cs []corev1.Container) []string {
+		var out []string
+		for _, c := range cs {
+			out = append(out, c.Name)
+		}
+		return out
+	}
+	inits, mains := []string{"copy", "fetch", "prepare"}, []string{"engine", "deliver"}
+	if v.Runner == v1alpha1.RunnerNone {
+		inits, mains = append(inits, "engine"), mains[1:]
+	}
+	if diff := cmp.Diff(inits, names(pod.Spec.InitContainers)) + cmp.Diff(mains, names(pod.Spec.Containers)); diff != "" {
+		t.Fatalf("containers (-want +got):\n%s", diff)
+	}
+	deliver := pod.Spec.Containers[len(pod.Spec.Containers)-1]
+	cfg, err := report.ParseConfig(expand(deliver.Env[len(deliver.Env)-1].Value))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Deliver.EngineEnded != (v.Runner == v1alpha1.RunnerNone) {
+		t.Errorf("deliver is told that the engine has ended: %t, with runner %q", cfg.Deliver.EngineEnded, v.Runner)
 	}
 }
 
@@ -278,12 +349,13 @@ func memory(t *testing.T, c corev1.Container) {
 }
 
 // diskSuffices: the kubelet counts the emptyDirs against the sum of the
-// containers' limits, and evicts the pod beyond it.
+// containers' limits, or an init container's where that is more, and evicts the
+// pod beyond it. What is made of memory is no disk.
 func diskSuffices(t *testing.T, pod *corev1.Pod) {
 	t.Helper()
 	sum, limit := resource.Quantity{}, resource.Quantity{}
 	for _, v := range pod.Spec.Volumes {
-		if v.EmptyDir == nil {
+		if v.EmptyDir == nil || v.EmptyDir.Medium == corev1.StorageMediumMemory {
 			continue
 		}
 		if v.EmptyDir.SizeLimit == nil {
@@ -294,6 +366,11 @@ func diskSuffices(t *testing.T, pod *corev1.Pod) {
 	}
 	for _, c := range pod.Spec.Containers {
 		limit.Add(*c.Resources.Limits.StorageEphemeral())
+	}
+	for _, c := range pod.Spec.InitContainers {
+		if of := c.Resources.Limits.StorageEphemeral(); limit.Cmp(*of) < 0 {
+			limit = *of
+		}
 	}
 	if sum.Cmp(limit) > 0 {
 		t.Errorf("volumes may hold %s, the pod's limit is %s", &sum, &limit)
@@ -363,12 +440,66 @@ func configArrives(t *testing.T, c corev1.Container, e *v1alpha1.PoseEngine) {
 			t.Errorf("argument %q is not resolved", arg)
 		}
 	}
+	envArrives(t, c, e)
+	if p := e.Spec.Variants[0].Preflight; p != nil {
+		got := cfg.Exec.Preflight
+		if got == nil || got.Stage != p.Stage || got.TimeoutSeconds != p.TimeoutSeconds || got.GPUMemoryBytes != p.GPUMemory.Value() || len(got.Command) != len(p.Command) {
+			t.Errorf("the preflight arrives as %+v, want %+v", got, p)
+		}
+	}
+}
+
+// envArrives: the engine sees its variant's values as they were written.
+func envArrives(t *testing.T, c corev1.Container, e *v1alpha1.PoseEngine) {
+	t.Helper()
 	for _, v := range e.Spec.Variants[0].Env {
 		for _, env := range c.Env {
 			if env.Name == v.Name && expand(env.Value) != v.Value {
 				t.Errorf("env %s arrives as %q, want %q", v.Name, expand(env.Value), v.Value)
 			}
 		}
+	}
+}
+
+// runsAsItIs: an engine without pose-runner has nothing of the operator's, and
+// the argv that pose-runner would have started.
+func runsAsItIs(t *testing.T, pod *corev1.Pod, c corev1.Container, e *v1alpha1.PoseEngine) {
+	t.Helper()
+	for _, env := range c.Env {
+		if strings.HasPrefix(env.Name, "POSE_") {
+			t.Errorf("the engine has %s", env.Name)
+		}
+	}
+	for _, m := range c.VolumeMounts {
+		if m.MountPath == report.BinDir || m.MountPath == report.RunDir {
+			t.Errorf("the engine mounts %s", m.MountPath)
+		}
+	}
+	if slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == "run" }) {
+		t.Error("the pod has a volume for a socket that nobody listens to")
+	}
+	if c.TerminationMessagePolicy != corev1.TerminationMessageFallbackToLogsOnError {
+		t.Errorf("the engine's last words are lost: terminationMessagePolicy %s", c.TerminationMessagePolicy)
+	}
+	envArrives(t, c, e)
+	var argv []string
+	for _, arg := range c.Command {
+		argv = append(argv, expand(arg))
+	}
+	under := e.DeepCopy()
+	under.Spec.Variants[0].Runner = v1alpha1.RunnerInject
+	a := gen.Attempt(1, "gpu", v1alpha1.GPU)
+	watched, err := render.Pod(gen.Job("run").Build(), under, &under.Spec.Variants[0], &a, settings())
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := watched.Spec.Containers[0].Env
+	cfg, err := report.ParseConfig(expand(env[len(env)-1].Value))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(cfg.Exec.Command, argv); diff != "" {
+		t.Errorf("argv (-under pose-runner +as it is):\n%s", diff)
 	}
 }
 
@@ -396,6 +527,55 @@ func TestAnyConfigSurvivesTheKubelet(t *testing.T) {
 			rt.Fatalf("pattern %q arrives as %+v, %v", pattern, cfg, err)
 		}
 	})
+}
+
+// TestWishes: what an attempt avoids is never demanded, and nodes count for more
+// than kinds of GPU.
+func TestWishes(t *testing.T) {
+	for name, c := range map[string]struct {
+		device          v1alpha1.Device
+		nodes, products []string
+		want            map[string]int32 // label of the first expression, weight
+	}{
+		"a GPU's first attempt":    {device: v1alpha1.GPU},
+		"a CPU's first attempt":    {device: v1alpha1.CPU, want: map[string]int32{"nvidia.com/gpu.present": 10}},
+		"away from a node":         {device: v1alpha1.GPU, nodes: []string{"a"}, want: map[string]int32{"kubernetes.io/hostname": 100}},
+		"away from a kind of GPU":  {device: v1alpha1.GPU, products: []string{"NVIDIA-L4"}, want: map[string]int32{"nvidia.com/gpu.product": 50}},
+		"away from all of them":    {device: v1alpha1.CPU, nodes: []string{"a"}, products: []string{"b"}, want: map[string]int32{"kubernetes.io/hostname": 100, "nvidia.com/gpu.product": 50, "nvidia.com/gpu.present": 10}},
+		"empty lists say no wish":  {device: v1alpha1.GPU, nodes: []string{}, products: []string{}},
+		"a shared GPU is the same": {device: v1alpha1.GPU, products: []string{"NVIDIA-L4", "Tesla-T4"}, want: map[string]int32{"nvidia.com/gpu.product": 50}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := engine(func(v *v1alpha1.Variant) { v.Device = c.device })
+			a := gen.Attempt(1, "gpu", c.device)
+			a.AvoidNodes, a.AvoidGPUProducts = c.nodes, c.products
+			pod, err := render.Pod(gen.Job("run").Build(), e, &e.Spec.Variants[0], &a, settings())
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := map[string]int32{}
+			if pod.Spec.Affinity != nil {
+				if pod.Spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil {
+					t.Error("a wish became a demand")
+				}
+				for _, w := range pod.Spec.Affinity.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution {
+					first := w.Preference.MatchExpressions[0]
+					got[first.Key] = w.Weight
+					for _, p := range c.products {
+						if first.Key == "nvidia.com/gpu.product" && (!slices.Contains(first.Values, p) || !slices.Contains(first.Values, p+"-SHARED")) {
+							t.Errorf("%s is avoided as %q alone", p, first.Values)
+						}
+					}
+				}
+			}
+			if c.want == nil {
+				c.want = map[string]int32{}
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("wishes (-want +got):\n%s", diff)
+			}
+		})
+	}
 }
 
 func TestPodName(t *testing.T) {

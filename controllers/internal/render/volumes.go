@@ -19,6 +19,7 @@ const (
 	volumeOutput            = "output"
 	volumeRun               = "run"
 	volumeTmp               = "tmp"
+	volumeSharedMemory      = "shared-memory"
 	volumeProgress          = "progress-token"
 	volumeInputCredentials  = "input-credentials"  //nolint:gosec // a volume's name
 	volumeOutputCredentials = "output-credentials" //nolint:gosec // a volume's name
@@ -39,8 +40,13 @@ func (r *renderer) volumes() []corev1.Volume {
 		emptyDir(volumeBin, binSize),
 		emptyDir(volumeInput, twice(scratch)), // the source and what prepare makes of it
 		emptyDir(volumeOutput, scratch),
-		emptyDir(volumeRun, runSize),
-		emptyDir(volumeTmp, tmpSize),
+	}
+	if r.watched() {
+		v = append(v, emptyDir(volumeRun, runSize))
+	}
+	v = append(v, emptyDir(volumeTmp, tmpSize))
+	if size := r.variant.SharedMemorySize; size != nil {
+		v = append(v, sharedMemory(*size))
 	}
 	if r.settings.Progress != nil {
 		v = append(v, corev1.Volume{Name: volumeProgress, VolumeSource: corev1.VolumeSource{
@@ -85,6 +91,15 @@ func twice(q resource.Quantity) resource.Quantity {
 
 func emptyDir(name string, limit resource.Quantity) corev1.Volume {
 	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: &limit}}}
+}
+
+// sharedMemory is a tmpfs, made no larger than its limit. What lies in it is
+// memory of the container that wrote it, so it counts against the engine's limit
+// and adds nothing to it, and it counts as no disk.
+func sharedMemory(size resource.Quantity) corev1.Volume {
+	v := emptyDir(volumeSharedMemory, size)
+	v.EmptyDir.Medium = corev1.StorageMediumMemory
+	return v
 }
 
 func secret(name string, ref *v1alpha1.SecretReference) []corev1.Volume {

@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -43,6 +44,7 @@ func conditions(s *v1alpha1.PoseJobStatus, in Input, now metav1.Time) {
 	c := setter{s: s, generation: in.Job.Generation, now: now}
 	engineResolved(c, in)
 	suspended(c, in)
+	deviceMismatch(c)
 	switch in.Decision.Kind {
 	case plan.KindSucceed:
 		complete(c, in)
@@ -61,6 +63,23 @@ func engineResolved(c setter, in Input) {
 	case in.EngineReason != "":
 		c.set(v1alpha1.ConditionEngineResolved, metav1.ConditionFalse, in.EngineReason, in.EngineMessage)
 	}
+}
+
+// deviceMismatch: the newest attempt whose engine ran on the CPU while it held a
+// GPU. One that failed before it could open the GPU is no such case.
+func deviceMismatch(c setter) {
+	for _, a := range slices.Backward(c.s.Attempts) {
+		if a.Device != v1alpha1.GPU || a.DeviceUsed == "" {
+			continue
+		}
+		if a.DeviceUsed == v1alpha1.CPU && (a.State == v1alpha1.AttemptSucceeded || a.Stage == v1alpha1.StageTracking || a.Stage == v1alpha1.StageWriting) {
+			c.set(v1alpha1.ConditionDeviceMismatch, metav1.ConditionTrue, v1alpha1.ReasonGPUUnused,
+				fmt.Sprintf("attempt %d with variant %s held a GPU on node %s and its engine never opened it: it ran on the CPU. Check the image's CUDA, the driver and the variant's arguments", a.Number, a.Variant, a.Node))
+			return
+		}
+		break
+	}
+	c.remove(v1alpha1.ConditionDeviceMismatch)
 }
 
 func suspended(c setter, in Input) {
@@ -103,6 +122,11 @@ func complete(c setter, in Input) {
 
 func degraded(s *v1alpha1.PoseJobStatus, wanted string) string {
 	why := ""
+	for _, v := range s.SkippedVariants {
+		if v.Variant == wanted {
+			why = fmt.Sprintf(", which was skipped: %s", v.Message)
+		}
+	}
 	for _, a := range s.Attempts {
 		if a.Variant == wanted && a.State == v1alpha1.AttemptFailed {
 			why = fmt.Sprintf(", because attempt %d with %s failed: %s", a.Number, wanted, a.Reason)
@@ -169,6 +193,9 @@ func launching(s *v1alpha1.PoseJobStatus, next v1alpha1.Attempt) string {
 	if n := len(s.Attempts); n > 1 {
 		last := s.Attempts[n-2]
 		message += fmt.Sprintf(" after attempt %d with %s failed: %s", last.Number, last.Variant, last.Reason)
+	}
+	for _, v := range s.SkippedVariants {
+		message += fmt.Sprintf("; skipped %s: %s", v.Variant, v.Message)
 	}
 	if next.NotBefore != nil {
 		message += fmt.Sprintf(" (not before %s)", next.NotBefore.UTC().Format(time.RFC3339))

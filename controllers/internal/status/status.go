@@ -13,6 +13,7 @@ package status
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -61,6 +62,7 @@ func Compute(in Input) v1alpha1.PoseJobStatus {
 	s.AttemptCount = int32(len(s.Attempts)) //nolint:gosec // bounded by MaxAttempts
 	suspension(&s, in, now)
 	facts(&s, in)
+	skipped(&s, in)
 	live(&s, in)
 	conditions(&s, in, now)
 	return s
@@ -70,13 +72,16 @@ func Compute(in Input) v1alpha1.PoseJobStatus {
 // live one included.
 func records(in Input) []v1alpha1.Attempt {
 	out := attempt.Records(in.Attempts)
+	for i := range in.Attempts {
+		unschedulable(&out[i], in.Attempts[i], in.Now)
+	}
 	switch in.Decision.Kind {
 	case plan.KindLaunch:
 		out = append(out, in.Decision.Next)
 	case plan.KindEndPod:
 		for i := range in.Attempts {
 			if in.Attempts[i].Live() && out[i].Reason == "" {
-				out[i].Reason = in.Decision.Reason
+				out[i].Reason, out[i].Action = in.Decision.Reason, in.Decision.Action
 				out[i].Message = failure.Clean(in.Decision.Message, maxMessage)
 			}
 		}
@@ -90,6 +95,38 @@ func records(in Input) []v1alpha1.Attempt {
 	}
 	return out
 }
+
+// unschedulable remembers when no node was first seen to take a pod.
+func unschedulable(a *v1alpha1.Attempt, seen attempt.Attempt, now time.Time) {
+	waits := seen.Live() && seen.Pod.Unschedulable != "" && seen.Pod.Node == ""
+	switch {
+	case !waits:
+		a.UnschedulableSince = nil
+	case a.UnschedulableSince == nil:
+		t := metav1.NewTime(now).Rfc3339Copy()
+		a.UnschedulableSince = &t
+	}
+}
+
+// skipped keeps what the ladder left out, each variant with its newest reason;
+// one that is tried after all is left out no more.
+func skipped(s *v1alpha1.PoseJobStatus, in Input) {
+	for _, v := range in.Decision.Skipped {
+		v.Message = failure.Clean(v.Message, maxSkipMessage)
+		i := slices.IndexFunc(s.SkippedVariants, func(o v1alpha1.SkippedVariant) bool { return o.Variant == v.Variant })
+		if i < 0 {
+			s.SkippedVariants = append(s.SkippedVariants, v)
+		} else {
+			s.SkippedVariants[i] = v
+		}
+	}
+	s.SkippedVariants = slices.DeleteFunc(s.SkippedVariants, func(v v1alpha1.SkippedVariant) bool {
+		return slices.ContainsFunc(s.Attempts, func(a v1alpha1.Attempt) bool { return a.Variant == v.Variant })
+	})
+}
+
+// maxSkipMessage bounds a skipped variant's message in bytes.
+const maxSkipMessage = 500
 
 // maxMessage bounds messages in bytes.
 const maxMessage = 1000
@@ -109,6 +146,56 @@ func Record(a *attempt.Attempt, v failure.Verdict, now time.Time) {
 	if a.Action == "" {
 		a.Action = plan.ActionFor(v.Reason)
 	}
+	a.Evidence = evidence(a, v)
+}
+
+// evidence for a bug report, of an engine that died; nil of anything else.
+func evidence(a *attempt.Attempt, v failure.Verdict) *v1alpha1.Evidence {
+	if v.Container != attempt.ContainerEngine {
+		return nil
+	}
+	e := &v1alpha1.Evidence{Culprit: v.Culprit, LastLines: v.LastWords}
+	if a.Pod != nil {
+		if r := a.Pod.Engine(); r != nil {
+			e.Preflight = r.Preflight
+			e.GPUDriver = failure.Clean(r.Driver, 64)
+			e.GPUMemoryBytes, e.GPUUsedBytes = max(0, r.GPUMemoryBytes), max(0, r.GPUUsedBytes)
+			if r.Crash != nil {
+				e.PythonStack = lines(r.Crash.PythonStack)
+				e.NativeLibrary = failure.Clean(r.Crash.NativeLibrary, 128)
+			}
+			e.Versions = versions(r.Versions)
+		}
+	}
+	return e
+}
+
+// maxLines and maxLine bound lists of lines in an attempt.
+const (
+	maxLines = 8
+	maxLine  = 200
+)
+
+func lines(in []string) []string {
+	var out []string
+	for _, l := range in[:min(len(in), maxLines)] {
+		out = append(out, failure.Clean(l, maxLine))
+	}
+	return out
+}
+
+func versions(in map[string]string) map[string]string {
+	var out map[string]string
+	for _, name := range slices.Sorted(maps.Keys(in)) {
+		if len(out) == maxLines {
+			break
+		}
+		if out == nil {
+			out = map[string]string{}
+		}
+		out[failure.Clean(name, 40)] = failure.Clean(in[name], 64)
+	}
+	return out
 }
 
 func suspension(s *v1alpha1.PoseJobStatus, in Input, now metav1.Time) {

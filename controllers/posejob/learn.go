@@ -1,0 +1,76 @@
+package posejob
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
+	"github.com/pose-dev/pose-operator/controllers/internal/learn"
+	"github.com/pose-dev/pose-operator/controllers/internal/plan"
+)
+
+// Memory learns from attempts across jobs, and advises.
+type Memory interface {
+	Observe(engine string, o learn.Observation)
+	Advise(e *v1alpha1.PoseEngine, v *v1alpha1.Variant, candidates []learn.GPU, job types.UID, now time.Time) learn.Advice
+	Probe(engine, variant string, kinds []learn.GPU, job types.UID, now time.Time)
+}
+
+// advise the plan by what other jobs' attempts taught. Nothing is looked up while
+// a pod runs, nor for an engine that taught nothing.
+func (r *Reconciler) advise(ctx context.Context, o *observation, in *plan.Input) error {
+	e := o.engine.Engine
+	live := attempt.Live(o.attempts)
+	if r.Memory == nil || e == nil || (live != nil && live.Pod.Unschedulable == "") || len(e.Status.Learned)+len(e.Status.LearnedNodes) == 0 {
+		return nil
+	}
+	in.AvoidNodes = learn.Avoid(&e.Status, o.now)
+	in.Learned = map[string]plan.Advice{}
+	o.advice = map[string]learn.Advice{}
+	for i := range e.Spec.Variants {
+		v := &e.Spec.Variants[i]
+		if v.Device != v1alpha1.GPU || r.Nodes.Client == nil {
+			continue
+		}
+		gpus, err := r.Nodes.GPUs(ctx, v)
+		if err != nil {
+			return err
+		}
+		candidates := make([]learn.GPU, len(gpus))
+		for j, g := range gpus {
+			candidates[j] = learn.GPU{Product: g.Product, Driver: g.Driver}
+		}
+		a := r.Memory.Advise(e, v, candidates, o.job.UID, o.now)
+		o.advice[v.Name] = a
+		in.Learned[v.Name] = plan.Advice{Skip: a.Skip, Message: a.Message, AvoidGPUProducts: a.AvoidProducts}
+	}
+	return nil
+}
+
+// learn from the attempts that ended just now, and say which variant the job tries
+// again for all.
+func (r *Reconciler) learn(o *observation, d plan.Decision, next v1alpha1.PoseJobStatus) {
+	if r.Memory == nil {
+		return
+	}
+	after := o.job.DeepCopy()
+	after.Status = next
+	for i := range next.Attempts {
+		for _, number := range o.fresh {
+			if next.Attempts[i].Number != number {
+				continue
+			}
+			if seen, ok := learn.Observe(after, &next.Attempts[i]); ok {
+				r.Memory.Observe(next.EngineName, seen)
+			}
+		}
+	}
+	if d.Kind == plan.KindLaunch {
+		if a, ok := o.advice[d.Next.Variant]; ok && !a.Skip {
+			r.Memory.Probe(next.EngineName, d.Next.Variant, a.Probes, o.job.UID, o.now)
+		}
+	}
+}

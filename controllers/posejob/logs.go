@@ -1,0 +1,59 @@
+package posejob
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	corev1 "k8s.io/api/core/v1"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+
+	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
+)
+
+// Logs reads the end of a container's log.
+type Logs interface {
+	Tail(ctx context.Context, namespace, pod, container string) (string, error)
+}
+
+// APILogs reads it from the API server.
+type APILogs struct{ Pods corev1client.PodsGetter }
+
+// Bounds of what is read of a log.
+const (
+	tailLines = 200
+	tailBytes = 64 << 10
+)
+
+// Tail of a container that has ended.
+func (l APILogs) Tail(ctx context.Context, namespace, pod, container string) (string, error) {
+	lines, limit := int64(tailLines), int64(tailBytes)
+	stream, err := l.Pods.Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{
+		Container: container, TailLines: &lines, LimitBytes: &limit,
+	}).Stream(ctx)
+	if err != nil {
+		return "", fmt.Errorf("read the log of container %s of pod %s/%s: %w", container, namespace, pod, err)
+	}
+	defer stream.Close()
+	raw, err := io.ReadAll(io.LimitReader(stream, tailBytes))
+	if err != nil {
+		return "", fmt.Errorf("read the log of container %s of pod %s/%s: %w", container, namespace, pod, err)
+	}
+	return string(raw), nil
+}
+
+// lastWords of engines that no runner watched, read once: when the attempt has
+// ended and its outcome is about to be recorded. What cannot be read is left
+// out: the exit code and the kubelet's own words remain.
+func (r *Reconciler) lastWords(ctx context.Context, namespace string, a *attempt.Attempt) error {
+	if r.Logs == nil || a.Pod == nil || a.Recorded() || a.Pod.Live() {
+		return nil
+	}
+	c := a.Pod.Container(attempt.ContainerEngine)
+	if c == nil || !c.Terminated || c.ExitCode == 0 || c.Report != nil || !c.Init {
+		return nil
+	}
+	log, err := r.Logs.Tail(ctx, namespace, a.Pod.Name, c.Name)
+	a.Pod.EngineLog = log
+	return err
+}
