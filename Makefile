@@ -11,10 +11,15 @@ include hack/tools/tools.mk
 VERSION ?= 0.1.0-dev
 LDFLAGS := -s -w -X github.com/pose-dev/pose-operator/internal/version.Version=$(VERSION)
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
-GO_SOURCES := $(shell find api cmd controllers internal hack/e2e -name '*.go' -not -name '*_test.go') go.mod go.sum
+GO_SOURCES := $(shell find api cmd config controllers internal hack/e2e -name '*.go' -not -name '*_test.go') go.mod go.sum
 
-# An existing cluster is used when KUBECONFIG is set; else the clone's own.
-ifdef KUBECONFIG
+# An existing cluster is used when KUBECONFIG names one; else the clone's own,
+# also when KUBECONFIG names that.
+ifeq ($(abspath $(KUBECONFIG)),$(CURDIR)/.cluster/kubeconfig)
+override KUBECONFIG :=
+unexport KUBECONFIG
+endif
+ifneq ($(KUBECONFIG),)
 CLUSTER_UP :=
 else
 CLUSTER_UP := cluster-up
@@ -22,7 +27,7 @@ endif
 
 .PHONY: help
 help: ## List the targets.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s "$$(printf '\t')"
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s "$$(printf '\t')"
 
 ## Building
 
@@ -35,8 +40,11 @@ bin/pose-runner: $(GO_SOURCES)
 bin/staged-engine: $(GO_SOURCES)
 	$(GO_BUILD) -o $@ ./hack/e2e/staged
 
+bin/kubectl-pose: $(GO_SOURCES) $(wildcard config/engines/*.yaml)
+	$(GO_BUILD) -o $@ ./cmd/kubectl-pose
+
 .PHONY: build
-build: bin/manager bin/pose-runner bin/staged-engine ## Build the operator's binaries into bin/.
+build: bin/manager bin/pose-runner bin/staged-engine bin/kubectl-pose ## Build the operator's binaries into bin/.
 
 .PHONY: generate
 generate: $(CONTROLLER_GEN) $(HELM) ## Regenerate everything that is generated.
