@@ -47,7 +47,9 @@ func (e *Env) Await(ctx context.Context, key client.ObjectKey, see func(*v1alpha
 // StagedEngine is a PoseEngine whose GPU variant is the staged engine, which
 // prints the log of PHALP's start and then really dies as told, and whose CPU
 // variant is the real mediapipe engine.
-func (e *Env) StagedEngine(ctx context.Context, name, die string) (*v1alpha1.PoseEngine, error) {
+//
+// change, if given, changes what was made before it is written.
+func (e *Env) StagedEngine(ctx context.Context, name, die string, change ...func(*v1alpha1.PoseEngine)) (*v1alpha1.PoseEngine, error) {
 	var real v1alpha1.PoseEngine
 	if err := e.Client.Get(ctx, client.ObjectKey{Name: "mediapipe"}, &real); err != nil {
 		return nil, fmt.Errorf("read the chart's engine mediapipe: %w", err)
@@ -78,6 +80,9 @@ func (e *Env) StagedEngine(ctx context.Context, name, die string) (*v1alpha1.Pos
 			case v1alpha1.StageDetectorLoad:
 				s.Pattern = "(" + s.Pattern + ")|Loading Detection model"
 			}
+		}
+		for _, c := range change {
+			c(engine)
 		}
 		return nil
 	})

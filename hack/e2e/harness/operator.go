@@ -37,7 +37,7 @@ func Values(s *Store) map[string]any {
 		"config": map[string]any{"store": map[string]any{
 			"s3Endpoint": s.Endpoint, "s3Region": "us-east-1", "s3PathStyle": true,
 			"httpAllowedHosts": []string{Host()},
-		}},
+		}, "policy": map[string]any{"enginesWithoutRunner": true}},
 	}
 }
 

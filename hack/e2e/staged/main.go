@@ -15,10 +15,13 @@ import (
 	"time"
 )
 
-const deaths = "sigsegv|sigkill|exit1|oom|exit0-empty|hang|none-partial"
+const deaths = "sigsegv|sigkill|sigbus|exit|exit1|oom|hold|exit0-empty|hang|none-partial|pass"
 
 type options struct {
 	die    string
+	say    []string
+	exit   int
+	hold   int
 	stage  string
 	load   time.Duration
 	output string
@@ -28,7 +31,13 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.die, "die", "sigsegv", "how to end: "+deaths)
-	flag.StringVar(&o.stage, "in", "detector", "where to end: hmr2 or detector")
+	flag.Func("say", "print this line before the end; may be repeated", func(line string) error {
+		o.say = append(o.say, line)
+		return nil
+	})
+	flag.IntVar(&o.exit, "exit", 1, "exit code of --die exit")
+	flag.IntVar(&o.hold, "hold-mib", 100, "memory that --die hold touches before it waits, in MiB")
+	flag.StringVar(&o.stage, "in", "detector", "where to end: start, hmr2 or detector")
 	flag.DurationVar(&o.load, "load", 2*time.Second, "time spent in \"HMR2 load\"")
 	flag.StringVar(&o.output, "output-dir", "/pose/out", "folder for the partial result of none-partial")
 	flag.IntVar(&o.frames, "frames", 100, "frames of the video; none-partial covers half of them")
@@ -39,11 +48,17 @@ func main() {
 	}
 	fmt.Printf("STAGED engine: no real pose estimation; prints PHALP's log lines and ends by --die %s in %s\n", o.die, o.stage)
 	load(o)
+	for _, line := range o.say {
+		fmt.Fprintln(os.Stderr, line)
+	}
 	os.Exit(end(o))
 }
 
 // load prints what PHALP prints until the detector loads.
 func load(o options) {
+	if o.stage == "start" {
+		return
+	}
 	// HMR2 has no line of its own; these come from its libraries.
 	fmt.Println("Lightning automatically upgraded your loaded checkpoint from v1.8.1 to v2.1.4.")
 	fmt.Println("WARNING: You are using a SMPL model, with only 10 shape coefficients.")
@@ -69,11 +84,19 @@ func end(o options) int {
 		kill(syscall.SIGSEGV)
 	case "sigkill":
 		kill(syscall.SIGKILL)
+	case "sigbus":
+		kill(syscall.SIGBUS)
 	case "oom":
-		eat()
+		eat(0)
+	case "hold":
+		eat(o.hold)
+		fmt.Println("staged: holding")
+		time.Sleep(time.Duration(1<<63 - 1))
+	case "exit":
+		return o.exit
 	case "hang":
 		time.Sleep(time.Duration(1<<63 - 1))
-	case "exit0-empty":
+	case "exit0-empty", "pass":
 		return 0
 	case "none-partial":
 		return partial(o)
@@ -90,17 +113,19 @@ func kill(s syscall.Signal) {
 	os.Exit(128 + int(s))
 }
 
-// eat touches memory until the kernel ends it.
-func eat() {
-	const step = 16 << 20
-	var kept [][]byte
-	for {
+// kept is memory that was touched and is not given back.
+var kept [][]byte
+
+// eat touches so many MiB of memory; 0 is without end, until the kernel ends it.
+func eat(mib int) {
+	const step = 4 << 20
+	for mib == 0 || len(kept)*step < mib<<20 {
 		b := make([]byte, step)
 		for i := 0; i < len(b); i += 4096 {
 			b[i] = 1
 		}
 		kept = append(kept, b)
-		if len(kept)%16 == 0 {
+		if len(kept)%64 == 0 {
 			fmt.Printf("staged: %d MiB touched\n", len(kept)*step>>20)
 		}
 	}
