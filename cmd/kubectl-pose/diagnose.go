@@ -167,7 +167,7 @@ func readTail(path string, stdin io.Reader) (string, error) {
 			kept = append(kept[:0], kept[len(kept)-maxLog:]...)
 		}
 		switch {
-		case err == io.EOF: //nolint:errorlint // a reader gives it bare
+		case err == io.EOF:
 			return string(kept[max(0, len(kept)-maxLog):]), nil
 		case err != nil:
 			return "", fmt.Errorf("read the log %s: %w", path, err)

@@ -102,9 +102,12 @@ type FetchConfig struct {
 	// URI is s3://bucket/key, http(s)://host/path or pvc://claim/path.
 	URI string `json:"uri"`
 	// SHA256, lower-case hex, is checked while streaming when set.
-	SHA256   string      `json:"sha256,omitempty"`
-	MaxBytes int64       `json:"maxBytes"`
-	Store    StoreConfig `json:"store"`
+	SHA256   string `json:"sha256,omitempty"`
+	MaxBytes int64  `json:"maxBytes"`
+	// ScratchBound says that MaxBytes is the job's own scratchSize rather than
+	// the platform admin's limit on videos.
+	ScratchBound bool        `json:"scratchBound,omitempty"`
+	Store        StoreConfig `json:"store"`
 	// PVCMount is where the claim of a pvc:// URI is mounted, read-only.
 	PVCMount string `json:"pvcMount,omitempty"`
 	// TimeoutSeconds bounds the whole transfer, retries included.

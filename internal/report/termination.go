@@ -50,6 +50,9 @@ type Termination struct {
 	Reason  string `json:"reason,omitempty"`
 	// Message is for a person: what failed, on what, what to do.
 	Message string `json:"message,omitempty"`
+	// Temporary says that another attempt may do better: a store that does not
+	// answer, as against one that refuses.
+	Temporary bool `json:"temporary,omitempty"`
 	// Seconds that the role took.
 	Seconds float64         `json:"seconds,omitempty"`
 	Fetch   *FetchReport    `json:"fetch,omitempty"`

@@ -48,6 +48,7 @@ func TestFetch(t *testing.T) {
 		{"too large", "/v", func(c *report.FetchConfig) { c.MaxBytes = 4999 }, report.ReasonInputInvalid, "larger than the limit of 4999 bytes"},
 		{"too large for the volume", "/announced", func(c *report.FetchConfig) { c.MaxBytes = 1 << 60 }, report.ReasonScratchExceeded, "scratchSize"},
 		{"missing", "/none", nil, report.ReasonInputUnavailable, "404"},
+		{"larger than the job's own disk", "/v", func(c *report.FetchConfig) { c.MaxBytes, c.ScratchBound = 4999, true }, report.ReasonScratchExceeded, "spec.scratchSize"},
 		{"not allowed", "/v", func(c *report.FetchConfig) { c.Store.HTTPAllowedHosts = nil }, report.ReasonInputUnavailable, "loopback"},
 		{"unmounted claim", "", func(c *report.FetchConfig) { c.URI = "pvc://c/v.mp4" }, report.ReasonInputUnavailable, "not mounted"},
 	} {

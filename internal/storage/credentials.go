@@ -57,5 +57,32 @@ func secretKeys(dir string, names ...string) (map[string]string, error) {
 		}
 		out[n] = v
 	}
-	return out, nil
+	return out, known(dir, out, names)
+}
+
+// known says which keys a Secret ought to have when it has none of them: nobody
+// names a Secret to be anonymous.
+func known(dir string, values map[string]string, names []string) error {
+	for _, v := range values {
+		if v != "" {
+			return nil
+		}
+	}
+	if dir == "" {
+		return nil
+	}
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("list the keys of the location's Secret: %w", err)
+	}
+	var has []string
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), ".") { // the kubelet's own links
+			has = append(has, e.Name())
+		}
+	}
+	return &Error{Kind: Forbidden, Cause: fmt.Sprintf("the Secret has none of the keys %s; it has %s", strings.Join(names, ", "), strings.Join(has, ", "))}
 }

@@ -116,7 +116,8 @@ func TestS3Errors(t *testing.T) {
 	endpoint := gateway(t, "videos")
 	good := s3Options(t, endpoint)
 	put(t, good, "s3://videos", "a.txt", []byte("hello"))
-	wrong, half, none, down := good, good, good, good
+	wrong, half, none, other, down := good, good, good, good, good
+	other.CredentialsDir = secret(t, map[string]string{"user": "admin", "pass": "hunter2"})
 	wrong.CredentialsDir = secret(t, map[string]string{"AWS_ACCESS_KEY_ID": "admin", "AWS_SECRET_ACCESS_KEY": "hunter2"})
 	half.CredentialsDir = secret(t, map[string]string{"AWS_ACCESS_KEY_ID": "admin"})
 	none.CredentialsDir = t.TempDir()
@@ -132,6 +133,7 @@ func TestS3Errors(t *testing.T) {
 		{"s3://videos/a.txt", wrong, Forbidden, "Secret"},
 		{"s3://videos/a.txt", half, Forbidden, "needs both keys"},
 		{"s3://videos/a.txt", none, Forbidden, "Secret"},
+		{"s3://videos/a.txt", other, Forbidden, "none of the keys AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN; it has pass, user"},
 		{"s3://videos/a.txt", down, Unreachable, "connection refused"},
 		{"s3://Bad_Bucket/a.txt", good, Refused, "not a bucket's name"},
 		{"s3://videos/", good, Refused, "names no file"},

@@ -57,7 +57,7 @@ func (g *guard) dial(open *net.Dialer) func(context.Context, string, string) (ne
 			return fmt.Errorf("address %q is not understood: %w", address, err)
 		}
 		if why := refusal(ap.Addr()); why != "" {
-			return &Error{Kind: Refused, Cause: fmt.Sprintf("the host resolves to %s, which is %s: the platform admin can allow the host with the operator's HTTPAllowedHosts", ap.Addr(), why)}
+			return &Error{Kind: Refused, Cause: fmt.Sprintf("the host resolves to %s, which is %s: %s", ap.Addr(), why, remedy(ap.Addr()))}
 		}
 		return nil
 	}
@@ -71,6 +71,14 @@ func (g *guard) dial(open *net.Dialer) func(context.Context, string, string) (ne
 		}
 		return guarded.DialContext(ctx, network, address)
 	}
+}
+
+// remedy for an address that is refused. Cloud metadata is for nobody's videos.
+func remedy(a netip.Addr) string {
+	if a.IsLinkLocalUnicast() {
+		return "no video lies there"
+	}
+	return "the platform admin can allow the host with the chart's value config.store.httpAllowedHosts"
 }
 
 func (g *guard) allows(host, port string) bool {

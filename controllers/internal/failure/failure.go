@@ -207,6 +207,9 @@ func input(a attempt.Attempt, _ []Rule) (Verdict, bool) {
 		switch {
 		case c.Report != nil && c.Report.Reason != "":
 			v.Reason, v.Message = typed(c.Report.Reason), c.Report.Message
+			if c.Report.Temporary {
+				v.Action = v1alpha1.ActionRetry
+			}
 		case c.TerminatedReason == "OOMKilled" && name == attempt.ContainerPrepare:
 			v.Reason = v1alpha1.ReasonInputInvalid
 			v.Message = "decoding the video took more memory than the prepare container has: its frames are too large"
@@ -230,6 +233,11 @@ func delivery(a attempt.Attempt, _ []Rule) (Verdict, bool) {
 	v.Message = fmt.Sprintf("container %s ended with %s%s", c.Name, ending(c), quote(c.RawMessage))
 	if c.Report != nil && c.Report.Reason != "" {
 		v.Reason, v.Message = typed(c.Report.Reason), c.Report.Message
+		if v.Reason == v1alpha1.ReasonDeliveryFailed && !c.Report.Temporary {
+			// A bucket that is not there, or refuses, would cost the whole engine
+			// run again for the same answer.
+			v.Action = v1alpha1.ActionFail
+		}
 	}
 	return v, true
 }

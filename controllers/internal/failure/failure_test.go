@@ -409,7 +409,17 @@ func TestJudge(t *testing.T) {
 		"the upload failed": {
 			pod: pod().Dead().EngineSays(0, report.EngineReport{ExitCode: code(0)}).Exit("deliver", 1).
 				Says("deliver", report.Termination{Role: report.RoleDeliver, Result: report.ResultFailed, Reason: report.ReasonDeliveryFailed, Message: "403 from https://s3.example/b/k?X-Amz-Signature=abc"}),
-			want: outcome{Reason: v1alpha1.ReasonDeliveryFailed, Container: "deliver", ExitCode: code(1)}, says: []string{"https://s3.example/b/k?redacted"},
+			want: outcome{Reason: v1alpha1.ReasonDeliveryFailed, Action: v1alpha1.ActionFail, Container: "deliver", ExitCode: code(1)}, says: []string{"https://s3.example/b/k?redacted"},
+		},
+		"the upload failed for now": {
+			pod: pod().Dead().EngineSays(0, report.EngineReport{ExitCode: code(0)}).Exit("deliver", 1).
+				Says("deliver", report.Termination{Role: report.RoleDeliver, Result: report.ResultFailed, Reason: report.ReasonDeliveryFailed, Message: "503", Temporary: true}),
+			want: outcome{Reason: v1alpha1.ReasonDeliveryFailed, Container: "deliver", ExitCode: code(1)},
+		},
+		"the store of the video does not answer for now": {
+			pod: pod().Phase(corev1.PodFailed).Exit("fetch", 1).
+				Says("fetch", report.Termination{Role: report.RoleFetch, Result: report.ResultFailed, Reason: report.ReasonInputUnavailable, Message: "connection refused", Temporary: true}),
+			want: outcome{Reason: v1alpha1.ReasonInputUnavailable, Action: v1alpha1.ActionRetry, Container: "fetch", ExitCode: code(1)},
 		},
 		"deliver died without a report": {
 			pod:  pod().Dead().EngineSays(0, report.EngineReport{ExitCode: code(0)}).OOMKilled("deliver"),

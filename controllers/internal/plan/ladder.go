@@ -132,8 +132,17 @@ func climb(in Input) (*v1alpha1.Attempt, []v1alpha1.SkippedVariant, *end) {
 		if a, e := repeat(in, rungs[same], number, action); a != nil || e != nil {
 			return a, nil, e
 		}
+		if whateverRuns[last.Reason] {
+			return nil, nil, &end{last.Reason, last.Message}
+		}
 		return nextRung(in, rungs, number)
 	}
+}
+
+// whateverRuns are reasons that no other variant changes: once its repetitions are
+// used up, the job fails.
+var whateverRuns = map[string]bool{
+	v1alpha1.ReasonInputUnavailable: true, v1alpha1.ReasonInputInvalid: true, v1alpha1.ReasonDeliveryFailed: true,
 }
 
 func actionOf(a v1alpha1.Attempt) v1alpha1.Action {

@@ -27,7 +27,8 @@
 //   - Disrupted and SuspendedAttempt repeat the variant and cost nothing;
 //     disruptions are bounded by MaxDisruptions.
 //   - Retry repeats the variant with backoff, at most spec.backoffLimit times;
-//     after that it is NextVariant.
+//     after that it is NextVariant, or the end where no variant changes anything
+//     (the video's place, the results' place).
 //   - OutOfMemory repeats the variant once with more memory if its maxMemory
 //     admits more than what proved too small; else it is NextVariant.
 //   - RetryElsewhere repeats the variant once, away from the node; after that

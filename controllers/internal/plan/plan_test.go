@@ -459,10 +459,13 @@ func TestLadder(t *testing.T) {
 		"out of memory with a peak below the limit: above the limit all the same": {history: []v1alpha1.Attempt{failed(1, "gpu", "OutOfMemory", peak(8*gib, gib))}, want: next{Number: 2, Variant: "gpu", Memory: 12 * gib}},
 		"an absurd peak that an engine claims stays below maxMemory":              {history: []v1alpha1.Attempt{failed(1, "gpu", "OutOfMemory", peak(8*gib, 1<<62))}, want: next{Number: 2, Variant: "gpu", Memory: 16 * gib}},
 
-		"an engine's rule says Fail":            {history: []v1alpha1.Attempt{failed(1, "gpu", "Custom", action(v1alpha1.ActionFail))}, end: "Custom"},
-		"an engine's rule says NextVariant":     {history: []v1alpha1.Attempt{failed(1, "gpu", "Custom", action(v1alpha1.ActionNextVariant))}, want: next{Number: 2, Variant: "gpu-half"}},
-		"an engine's rule says RetryElsewhere":  {history: []v1alpha1.Attempt{failed(1, "gpu", "Custom", action(v1alpha1.ActionRetryElsewhere))}, want: next{Number: 2, Variant: "gpu", AvoidNodes: []string{"node-1"}}},
-		"an engine's rule says Retry of an end": {history: []v1alpha1.Attempt{failed(1, "gpu", "InputInvalid", action(v1alpha1.ActionRetry))}, want: next{Number: 2, Variant: "gpu", After: 10}},
+		"a store that does not answer is asked again":                        {history: []v1alpha1.Attempt{failed(1, "gpu", "InputUnavailable", action(v1alpha1.ActionRetry))}, want: next{Number: 2, Variant: "gpu", After: 10}},
+		"a video that stays away fails the job, whatever variants there are": {job: job().BackoffLimit(0), history: []v1alpha1.Attempt{failed(1, "gpu", "InputUnavailable", action(v1alpha1.ActionRetry))}, end: "InputUnavailable"},
+		"results that cannot be uploaded fail the job in the end":            {job: job().BackoffLimit(1), history: []v1alpha1.Attempt{failed(1, "gpu", "DeliveryFailed"), failed(2, "gpu", "DeliveryFailed")}, end: "DeliveryFailed"},
+		"an engine's rule says Fail":                                         {history: []v1alpha1.Attempt{failed(1, "gpu", "Custom", action(v1alpha1.ActionFail))}, end: "Custom"},
+		"an engine's rule says NextVariant":                                  {history: []v1alpha1.Attempt{failed(1, "gpu", "Custom", action(v1alpha1.ActionNextVariant))}, want: next{Number: 2, Variant: "gpu-half"}},
+		"an engine's rule says RetryElsewhere":                               {history: []v1alpha1.Attempt{failed(1, "gpu", "Custom", action(v1alpha1.ActionRetryElsewhere))}, want: next{Number: 2, Variant: "gpu", AvoidNodes: []string{"node-1"}}},
+		"an engine's rule says Retry of an end":                              {history: []v1alpha1.Attempt{failed(1, "gpu", "InputInvalid", action(v1alpha1.ActionRetry))}, want: next{Number: 2, Variant: "gpu", After: 10}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.job == nil {

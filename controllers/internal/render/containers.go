@@ -118,6 +118,7 @@ func (r *renderer) fetch() (corev1.Container, error) {
 	cfg.Fetch = &report.FetchConfig{
 		URI: v.URI, SHA256: v.SHA256,
 		MaxBytes:       min(r.settings.MaxVideoBytes, r.scratch().Value()),
+		ScratchBound:   r.scratch().Value() < r.settings.MaxVideoBytes,
 		Store:          r.settings.Store,
 		TimeoutSeconds: FetchTimeoutSeconds,
 	}

@@ -42,12 +42,12 @@ func (u *uploader) failure(ctx context.Context, err error) error {
 		return err
 	}
 	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-		return outcome.Failf(report.ReasonDeliveryFailed, "the upload to %s did not succeed within %d s; last: %w", u.cfg.URI, u.cfg.TimeoutSeconds, err)
+		return outcome.Failf(report.ReasonDeliveryFailed, "the upload to %s did not succeed within %d s; last: %w", u.cfg.URI, u.cfg.TimeoutSeconds, err).MayPass(true)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return outcome.Failf(report.ReasonDeliveryFailed, "the result cannot be uploaded: %w", err)
+	return outcome.Failf(report.ReasonDeliveryFailed, "the result cannot be uploaded: %w", err).MayPass(storage.Temporary(err))
 }
 
 // deliver uploads the outputs, then the manifest, then the pointer.
@@ -105,7 +105,7 @@ func (u *uploader) put(ctx context.Context, o storage.Object, body *digester) er
 		return err
 	}
 	if got := body.sum(); got != o.SHA256 {
-		return outcome.Failf(report.ReasonDeliveryFailed, "%s changed between check and upload (sha256 %s, then %s)", o.Key, o.SHA256, got)
+		return outcome.Failf(report.ReasonDeliveryFailed, "%s changed between check and upload (sha256 %s, then %s)", o.Key, o.SHA256, got).MayPass(true)
 	}
 	info, err := u.sink.Stat(ctx, o.Key)
 	if err != nil {

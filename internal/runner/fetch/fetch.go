@@ -37,20 +37,20 @@ func Run(ctx context.Context, cfg report.FetchConfig, l layout.Layout, push func
 		Store: cfg.Store, CredentialsDir: l.CredentialsDir, PVCMount: cfg.PVCMount,
 	})
 	if err != nil {
-		return nil, failure(err)
+		return nil, failure(cfg, err)
 	}
 	defer func() { _ = source.Close() }()
 	fmt.Fprintf(log, "pose-runner: fetching %s\n", source)
 	rep, err := download(ctx, cfg, source, l.SourceFile, push, log)
 	if err != nil {
-		return rep, failure(err)
+		return rep, failure(cfg, err)
 	}
 	if err := check(cfg, source.String(), rep); err != nil {
 		_ = os.Remove(l.SourceFile)
 		return rep, err
 	}
 	if err := writeFacts(l.SourceFacts, rep); err != nil {
-		return rep, failure(err)
+		return rep, failure(cfg, err)
 	}
 	fmt.Fprintf(log, "pose-runner: fetched %s, sha256 %s\n", progress.Bytes(rep.Bytes), rep.SHA256)
 	return rep, nil
@@ -139,18 +139,20 @@ func check(cfg report.FetchConfig, place string, rep *report.FetchReport) error 
 }
 
 // failure gives an error of the transfer its reason.
-func failure(err error) error {
+func failure(cfg report.FetchConfig, err error) error {
 	var f *outcome.Failure
 	var se *storage.Error
 	switch {
 	case errors.As(err, &f):
 		return err
+	case errors.Is(err, storage.ErrTooLarge) && cfg.ScratchBound:
+		return outcome.Failf(report.ReasonScratchExceeded, "%w that spec.scratchSize allows: raise it, or cut the video", err)
 	case errors.Is(err, storage.ErrTooLarge):
 		return outcome.Failf(report.ReasonInputInvalid, "%w that the operator accepts: cut or scale the video, or ask the platform admin", err)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return outcome.Failf(report.ReasonScratchExceeded, "the scratch volume is full: give the job a larger scratchSize (%w)", err)
 	case errors.As(err, &se):
-		return outcome.Failf(report.ReasonInputUnavailable, "%w", err)
+		return outcome.Failf(report.ReasonInputUnavailable, "%w", err).MayPass(se.Temporary)
 	}
 	return err
 }

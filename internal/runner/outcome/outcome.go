@@ -20,13 +20,21 @@ const maxMessage = 1024
 type Failure struct {
 	Reason  string
 	Message string
-	err     error
+	// Temporary says that another attempt may do better.
+	Temporary bool
+	err       error
 }
 
 // Failf makes a Failure. A %w in format is unwrapped as by fmt.Errorf.
 func Failf(reason, format string, args ...any) *Failure {
 	err := fmt.Errorf(format, args...)
 	return &Failure{Reason: reason, Message: err.Error(), err: err}
+}
+
+// MayPass marks a Failure as one that another attempt may not meet.
+func (f *Failure) MayPass(temporary bool) *Failure {
+	f.Temporary = temporary
+	return f
 }
 
 // Error is the message.
@@ -47,7 +55,7 @@ func Apply(t *report.Termination, err error) {
 	t.Result = report.ResultFailed
 	var f *Failure
 	if errors.As(err, &f) {
-		t.Reason = f.Reason
+		t.Reason, t.Temporary = f.Reason, f.Temporary
 	}
 	t.Message = Text(err)
 }
