@@ -80,7 +80,20 @@ func setUp(ctx context.Context) (err error) {
 	if err := env.Secret(ctx, namespace, "store", store); err != nil {
 		return err
 	}
+	if err := moreGPUs(ctx); err != nil {
+		return err
+	}
 	return env.InstallOperator(ctx, harness.Values(store))
+}
+
+// moreGPUs lets tests that hold a staged GPU run side by side on the clone's own
+// cluster.
+func moreGPUs(ctx context.Context) error {
+	if os.Getenv("KUBECONFIG") != "" {
+		return nil
+	}
+	_, err := env.Run(ctx, env.Tool("kube-assets/kubectl"), "annotate", "node", "gpu-0", "pose-cluster/gpus=4", "--overwrite")
+	return err
 }
 
 // job with sensible defaults; video names an object of the bucket or is a URI.
@@ -189,6 +202,7 @@ func attempts(j *v1alpha1.PoseJob) string {
 func TestDetectorCrashMovesToTheCPUWhateverItsForm(t *testing.T) {
 	for _, die := range []string{"sigsegv", "sigkill", "exit1"} {
 		t.Run(die, func(t *testing.T) {
+			t.Parallel()
 			engine := stage(t, die)
 			j := finish(t, job("crash-"+die, engine, "good.mov"))
 			complete(t, j, 12)
@@ -214,6 +228,7 @@ func TestDetectorCrashMovesToTheCPUWhateverItsForm(t *testing.T) {
 }
 
 func TestOutOfMemoryIsToldFromACrash(t *testing.T) {
+	t.Parallel()
 	j := finish(t, job("crash-oom", stage(t, "oom"), "good.mp4"))
 	complete(t, j, 12)
 	if have, want := attempts(j), "gpu/Failed/OutOfMemory cpu/Succeeded/"; have != want {
@@ -225,6 +240,7 @@ func TestOutOfMemoryIsToldFromACrash(t *testing.T) {
 }
 
 func TestExitZeroWithoutResultsIsNoSuccess(t *testing.T) {
+	t.Parallel()
 	j := finish(t, job("crash-empty", stage(t, "exit0-empty"), "good.mp4"))
 	complete(t, j, 12)
 	if have, want := attempts(j), "gpu/Failed/OutputInvalid cpu/Succeeded/"; have != want {
@@ -233,6 +249,7 @@ func TestExitZeroWithoutResultsIsNoSuccess(t *testing.T) {
 }
 
 func TestFallbackDenied(t *testing.T) {
+	t.Parallel()
 	j := finish(t, job("denied", stage(t, "sigsegv"), "good.mp4", func(j *v1alpha1.PoseJob) { j.Spec.Fallback.Device = v1alpha1.Deny }))
 	failed(t, j, v1alpha1.ReasonDetectorLoadCrash, 1, "SIGSEGV")
 }
@@ -245,13 +262,45 @@ func TestBadVideosFailOnceAndSayWhy(t *testing.T) {
 		"text":      {"text.mp4", v1alpha1.ReasonInputInvalid, "video"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			j := finish(t, job("bad-"+name, "mediapipe", want.video))
 			failed(t, j, want.reason, 1, want.word)
 		})
 	}
 }
 
+func TestAMissingSecretIsNamedAndEndsTheJob(t *testing.T) {
+	t.Parallel()
+	key := start(t, job("no-secret", "mediapipe", "good.mp4", func(j *v1alpha1.PoseJob) {
+		j.Spec.Video.CredentialsSecretRef.Name = "stroe"
+		j.Spec.StartTimeoutSeconds = 15
+	}))
+	await(t, key, func(j *v1alpha1.PoseJob) bool {
+		c := meta.FindStatusCondition(j.Status.Conditions, v1alpha1.ConditionReady)
+		return c != nil && strings.Contains(c.Message, "Secret stroe (video)")
+	})
+	failed(t, await(t, key, harness.Finished), v1alpha1.ReasonPodNotStartable, 2, "Secret stroe (video)")
+}
+
+func TestAMissingClaimIsNamedAndEndsTheJob(t *testing.T) {
+	t.Parallel()
+	j := finish(t, job("no-claim", "mediapipe", "pvc://nope/walk.mp4", func(j *v1alpha1.PoseJob) {
+		j.Spec.Video.CredentialsSecretRef = nil
+		j.Spec.StartTimeoutSeconds = 5
+	}))
+	failed(t, j, v1alpha1.ReasonPodNotStartable, 1, "PersistentVolumeClaim nope does not exist")
+}
+
+func TestResultsWithoutABucketCostOneRun(t *testing.T) {
+	t.Parallel()
+	j := finish(t, job("no-bucket", "mediapipe", "good.mp4", func(j *v1alpha1.PoseJob) {
+		j.Spec.Output.URI = "s3://no-such-bucket/" + namespace + "/x"
+	}))
+	failed(t, j, v1alpha1.ReasonDeliveryFailed, 1, "no-such-bucket")
+}
+
 func TestDigestMismatch(t *testing.T) {
+	t.Parallel()
 	j := finish(t, job("bad-digest", "mediapipe", "good.mp4", func(j *v1alpha1.PoseJob) {
 		j.Spec.Video.SHA256 = strings.Repeat("0", 64)
 	}))
@@ -259,17 +308,20 @@ func TestDigestMismatch(t *testing.T) {
 }
 
 func TestVideoByHTTPAndAVI(t *testing.T) {
+	t.Parallel()
 	server := serve(t, http.FileServer(http.Dir(filepath.Dir(videos.AVI))))
 	j := finish(t, job("by-http", "mediapipe", server+"/"+filepath.Base(videos.AVI), func(j *v1alpha1.PoseJob) { j.Spec.Video.CredentialsSecretRef = nil }))
 	complete(t, j, 12)
 }
 
 func TestHTTPIntoTheClusterIsRefused(t *testing.T) {
+	t.Parallel()
 	j := finish(t, job("ssrf", "mediapipe", "http://10.96.0.1/video.mp4", func(j *v1alpha1.PoseJob) { j.Spec.Video.CredentialsSecretRef = nil }))
 	failed(t, j, v1alpha1.ReasonInputUnavailable, 1)
 }
 
 func TestOutputOutsideTheNamespaceIsDenied(t *testing.T) {
+	t.Parallel()
 	j := finish(t, job("foreign", "mediapipe", "good.mp4", func(j *v1alpha1.PoseJob) { j.Spec.Output.URI = "s3://" + bucket + "/other/place" }))
 	failed(t, j, v1alpha1.ReasonPolicyDenied, 0, namespace+"/")
 }
@@ -322,6 +374,7 @@ func TestStalledEngineMovesOn(t *testing.T) {
 }
 
 func TestPHALPWithoutAnImageWaitsAndMakesNoPod(t *testing.T) {
+	t.Parallel()
 	key := start(t, job("no-image", "phalp", "good.mp4"))
 	j := await(t, key, func(j *v1alpha1.PoseJob) bool {
 		return meta.IsStatusConditionFalse(j.Status.Conditions, v1alpha1.ConditionEngineResolved)
@@ -336,11 +389,13 @@ func TestPHALPWithoutAnImageWaitsAndMakesNoPod(t *testing.T) {
 }
 
 func TestUnknownVariantFailsAndNamesTheOthers(t *testing.T) {
+	t.Parallel()
 	j := finish(t, job("no-variant", "mediapipe", "good.mp4", func(j *v1alpha1.PoseJob) { j.Spec.Variants = []string{"tpu"} }))
 	failed(t, j, v1alpha1.ReasonVariantNotFound, 0, "tpu", "cpu")
 }
 
 func TestVideoAndResultsOnAClaim(t *testing.T) {
+	t.Parallel()
 	dir := claim(t, "films")
 	copyFile(t, videos.MP4, filepath.Join(dir, "in", "walk.mp4"))
 	if err := os.MkdirAll(filepath.Join(dir, "out"), 0o777); err != nil {
@@ -374,6 +429,7 @@ func TestVideoAndResultsOnAClaim(t *testing.T) {
 }
 
 func TestNobodyInTheVideoIsAResult(t *testing.T) {
+	t.Parallel()
 	blank := filepath.Join(t.TempDir(), "blank.mp4")
 	if _, err := env.Run(t.Context(), "ffmpeg", "-v", "error", "-f", "lavfi", "-i", "color=gray:size=320x240:rate=10:duration=2", "-pix_fmt", "yuv420p", blank); err != nil {
 		t.Fatal(err)
@@ -402,6 +458,7 @@ func TestProgressReachesStatus(t *testing.T) {
 }
 
 func TestDeletingARunningJobLeavesNothing(t *testing.T) {
+	t.Parallel()
 	key := start(t, job("gone", stage(t, "hang"), "good.mp4"))
 	await(t, key, func(j *v1alpha1.PoseJob) bool { return j.Status.Stage == v1alpha1.StageDetectorLoad })
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
@@ -108,6 +109,7 @@ func TestEveryRowOfTheLog(t *testing.T) {
 }
 
 func TestASuccessWithoutTheRunner(t *testing.T) {
+	t.Parallel()
 	name := "bare-mediapipe"
 	bare := func(e *v1alpha1.PoseEngine) {
 		e.Spec.Variants = e.Spec.Variants[1:]
@@ -120,6 +122,7 @@ func TestASuccessWithoutTheRunner(t *testing.T) {
 }
 
 func TestThePreflightSparesTheLoad(t *testing.T) {
+	t.Parallel()
 	name := "staged-preflight"
 	first := func(e *v1alpha1.PoseEngine) {
 		v := &e.Spec.Variants[0]
@@ -137,6 +140,7 @@ func TestThePreflightSparesTheLoad(t *testing.T) {
 }
 
 func TestAGPUThatIsNotUsedIsTold(t *testing.T) {
+	t.Parallel()
 	name := "idle-gpu"
 	idle := func(e *v1alpha1.PoseEngine) {
 		gpu, cpu := e.Spec.Variants[0], e.Spec.Variants[1]
@@ -157,6 +161,7 @@ func TestAGPUThatIsNotUsedIsTold(t *testing.T) {
 }
 
 func TestNoGPUFreeMovesToTheCPU(t *testing.T) {
+	t.Parallel()
 	name := "no-room"
 	greedy := func(e *v1alpha1.PoseEngine) {
 		e.Spec.Variants[0].Resources.Limits["nvidia.com/gpu"] = resource.MustParse("64")
@@ -175,6 +180,7 @@ func TestNoGPUFreeMovesToTheCPU(t *testing.T) {
 }
 
 func TestAnImageThatCannotBePulledMovesOn(t *testing.T) {
+	t.Parallel()
 	name := "no-image"
 	broken := func(e *v1alpha1.PoseEngine) {
 		v := &e.Spec.Variants[0]
@@ -194,6 +200,7 @@ func TestAnImageThatCannotBePulledMovesOn(t *testing.T) {
 }
 
 func TestAProgramThatIsNotThereIsNotStartable(t *testing.T) {
+	t.Parallel()
 	engine := rowEngine(t, "no-program", nil, withoutRunner, func(e *v1alpha1.PoseEngine) { e.Spec.Variants[0].Command = []string{"/no/such/program"} })
 	j := finish(t, job("no-program", engine, "good.mp4", once))
 	failed(t, j, v1alpha1.ReasonPodNotStartable, 1, "/no/such/program")
@@ -211,6 +218,7 @@ func TestAWholeContainerThatIsKilledAtItsLimit(t *testing.T) {
 		"empty": {"8", v1alpha1.ReasonDetectorLoadCrash},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			key := start(t, job("group-"+name, rowEngine(t, "group-"+name, []string{"--die", "hold", "--hold-mib", c.mib}), "good.mp4", once))
 			j := await(t, key, func(j *v1alpha1.PoseJob) bool {
 				return len(j.Status.Attempts) == 1 && j.Status.Attempts[0].Stage == v1alpha1.StageDetectorLoad
@@ -280,6 +288,11 @@ func TestPreemptionIsADisruption(t *testing.T) {
 	defer func() { _ = env.Client.Delete(t.Context(), class) }()
 	key := start(t, job("preempted", stage(t, "hang"), "good.mp4", func(j *v1alpha1.PoseJob) { j.Spec.Variants = []string{"gpu"} }))
 	await(t, key, func(j *v1alpha1.PoseJob) bool { return j.Status.Stage == v1alpha1.StageDetectorLoad })
+	a := await(t, key, func(j *v1alpha1.PoseJob) bool { return j.Status.Attempts[0].Node != "" }).Status.Attempts[0]
+	node := &corev1.Node{}
+	if err := env.Client.Get(t.Context(), client.ObjectKey{Name: a.Node}, node); err != nil {
+		t.Fatal(err)
+	}
 	other := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "e2e-preemptor"},
 		Spec: corev1.PodSpec{
@@ -287,7 +300,8 @@ func TestPreemptionIsADisruption(t *testing.T) {
 			Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
 			Containers: []corev1.Container{{
 				Name: "c", Image: harness.ImageStaged, ImagePullPolicy: corev1.PullIfNotPresent, Command: []string{"/staged-engine", "--die", "pass", "--in", "start"},
-				Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{"nvidia.com/gpu": resource.MustParse("1")}},
+				// All of them, so that room must be made.
+				Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{"nvidia.com/gpu": node.Status.Allocatable["nvidia.com/gpu"]}},
 			}},
 		},
 	}
@@ -356,8 +370,8 @@ func TestJobsLearnFromEachOther(t *testing.T) {
 	if len(j.Status.SkippedVariants) != 1 || !strings.Contains(j.Status.SkippedVariants[0].Message, "3 of 3 times") {
 		t.Errorf("want the counts told, have %+v", j.Status.SkippedVariants)
 	}
-	engine.Annotations = map[string]string{v1alpha1.AnnotationClearLearned: "again"}
-	if err := env.Client.Update(t.Context(), engine); err != nil {
+	clear := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"annotations":{%q:"again"}}}`, v1alpha1.AnnotationClearLearned))
+	if err := env.Client.Patch(t.Context(), engine, clear); err != nil {
 		t.Fatal(err)
 	}
 	j = finish(t, job("learnt-no-more", name, "good.mp4", in(namespace)))
