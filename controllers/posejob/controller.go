@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -123,13 +124,15 @@ func (r *Reconciler) step(ctx context.Context, o *observation) (ctrl.Result, err
 	if err != nil || wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, err
 	}
+	// Before acting: an attempt is fresh once, and an act that fails must not make
+	// that forgotten.
+	r.learn(o, decision, next)
 	switch err := r.act(ctx, o, decision, next); {
 	case errors.Is(err, errAbandoned):
 		return ctrl.Result{RequeueAfter: time.Millisecond}, nil
 	case err != nil:
 		return ctrl.Result{}, err
 	}
-	r.learn(o, decision, next)
 	r.tell(o, decision, next)
 	again, err := r.reap(ctx, o.job, o.pods, next.Attempts, o.now)
 	if err != nil {
@@ -265,7 +268,7 @@ func (r *Reconciler) planInput(ctx context.Context, o *observation) (plan.Input,
 		in.Frames = o.job.Status.Video.Frames
 	}
 	if live := attempt.Live(o.attempts); live != nil {
-		in.Pace = r.paceOf(live)
+		in.Pace = r.paceOf(live, o.now)
 	}
 	in.Refused = r.refused(o.engine.Engine)
 	err := r.advise(ctx, o, &in)
@@ -286,16 +289,21 @@ func (r *Reconciler) refused(e *v1alpha1.PoseEngine) map[string]string {
 	return out
 }
 
-// paceOf a live attempt that tracks; nil while it does something else.
-func (r *Reconciler) paceOf(live *attempt.Attempt) *plan.Pace {
+// staleProgress is older than any pod that lives leaves it.
+const staleProgress = time.Minute
+
+// paceOf a live attempt that tracks; nil while it does something else, or says
+// nothing.
+func (r *Reconciler) paceOf(live *attempt.Attempt, now time.Time) *plan.Pace {
 	if r.Progress == nil {
 		return nil
 	}
 	p, ok := r.Progress.Latest(live.Pod.UID)
-	if !ok || p.Role != report.RoleDeliver || p.Stage == report.StageDeliver {
+	if !ok || p.Role != report.RoleDeliver || p.Stage == report.StageDeliver || now.Sub(p.At) > staleProgress {
 		return nil
 	}
-	return &plan.Pace{Frames: p.Frames, Total: p.Total, MilliFPS: p.MilliFPS}
+	tracked := time.Duration(min(max(0, p.TrackedSeconds), math.MaxInt32)) * time.Second
+	return &plan.Pace{Frames: p.Frames, Total: p.Total, BestMilliFPS: p.BestMilliFPS, Tracked: tracked}
 }
 
 func (r *Reconciler) statusInput(o *observation, d plan.Decision) status.Input {

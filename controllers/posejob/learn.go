@@ -28,6 +28,9 @@ func (r *Reconciler) advise(ctx context.Context, o *observation, in *plan.Input)
 		return nil
 	}
 	in.AvoidNodes = learn.Avoid(&e.Status, o.now)
+	if t := o.job.Spec.PodTemplate; t != nil && t.Resources != nil && t.Resources.GPU != nil {
+		return nil // with resources of its own it is no case of what others learned
+	}
 	in.Learned = map[string]plan.Advice{}
 	o.advice = map[string]learn.Advice{}
 	for i := range e.Spec.Variants {

@@ -21,6 +21,11 @@ type Progress struct {
 	Total  int64 `json:"total,omitempty"`
 	// MilliFPS is the current pace in thousandths of frames per second.
 	MilliFPS int64 `json:"milliFPS,omitempty"`
+	// BestMilliFPS is the fastest pace that the engine kept up for a while, and
+	// TrackedSeconds how long ago its first frame was done: whether it can meet a
+	// deadline is judged by these.
+	BestMilliFPS   int64 `json:"bestMilliFPS,omitempty"`
+	TrackedSeconds int64 `json:"trackedSeconds,omitempty"`
 	// Bytes and TotalBytes are set while fetching and uploading.
 	Bytes      int64 `json:"bytes,omitempty"`
 	TotalBytes int64 `json:"totalBytes,omitempty"`

@@ -69,7 +69,9 @@ func Judge(a attempt.Attempt, rules []Rule) (v Verdict, ok bool) {
 			return v, true
 		}
 	}
-	return unknown(a), true
+	v = unknown(a)
+	v.Message = Clean(v.Message, maxMessage)
+	return v, true
 }
 
 // maxMessage bounds a message in bytes; the API allows 1024.
@@ -242,12 +244,17 @@ func delivery(a attempt.Attempt, _ []Rule) (Verdict, bool) {
 	return v, true
 }
 
-// typed is the API's reason for one of the runner's.
+// typed is the API's reason for one of the runner's. What is none of them was
+// written by somebody else: prepare decodes hostile videos.
 func typed(reason string) string {
-	if reason == report.ReasonConfig {
+	switch reason {
+	case report.ReasonConfig:
 		return v1alpha1.ReasonPodNotStartable
+	case report.ReasonInputUnavailable, report.ReasonInputInvalid, report.ReasonOutputInvalid, report.ReasonDeliveryFailed,
+		report.ReasonScratchExceeded, report.ReasonNoProgress, report.ReasonDeviceUnusable, report.ReasonCUDAOutOfMemory:
+		return reason
 	}
-	return reason
+	return v1alpha1.ReasonEngineError
 }
 
 func unknown(a attempt.Attempt) Verdict {

@@ -411,6 +411,20 @@ func TestJudge(t *testing.T) {
 				Says("deliver", report.Termination{Role: report.RoleDeliver, Result: report.ResultFailed, Reason: report.ReasonDeliveryFailed, Message: "403 from https://s3.example/b/k?X-Amz-Signature=abc"}),
 			want: outcome{Reason: v1alpha1.ReasonDeliveryFailed, Action: v1alpha1.ActionFail, Container: "deliver", ExitCode: code(1)}, says: []string{"https://s3.example/b/k?redacted"},
 		},
+		"a container of ours gives a reason that is none": {
+			pod: pod().Phase(corev1.PodFailed).Exit("prepare", 1).
+				Says("prepare", report.Termination{Role: report.RolePrepare, Result: report.ResultFailed, Reason: "not a reason!\x1b[31m", Message: "boo"}),
+			want: outcome{Reason: v1alpha1.ReasonEngineError, Container: "prepare", ExitCode: code(1)}, says: []string{"boo"},
+		},
+		"the pod failed with more words than a status takes": {
+			pod:  pod().Phase(corev1.PodFailed).Reason("Strange", strings.Repeat("\x1bx", 6000)),
+			want: outcome{Reason: v1alpha1.ReasonEngineError},
+		},
+		"a rule on an empty log holds for one": {
+			pod:   pod().Dead().EngineSays(1, report.EngineReport{ExitCode: code(1)}),
+			rules: []v1alpha1.FailureRule{{LogPattern: `(?s)\A\s*\z`, Reason: "SaidNothing", Action: v1alpha1.ActionFail}},
+			want:  outcome{Reason: "SaidNothing", Action: v1alpha1.ActionFail, Container: "engine", ExitCode: code(1)},
+		},
 		"the upload failed for now": {
 			pod: pod().Dead().EngineSays(0, report.EngineReport{ExitCode: code(0)}).Exit("deliver", 1).
 				Says("deliver", report.Termination{Role: report.RoleDeliver, Result: report.ResultFailed, Reason: report.ReasonDeliveryFailed, Message: "503", Temporary: true}),
@@ -515,6 +529,27 @@ func TestJudgeAVanishedPod(t *testing.T) {
 	if !ok || v.Reason != v1alpha1.ReasonDeadlineExceeded || v.Message != "too late" {
 		t.Errorf("Judge = %+v, %v; want the reason that was recorded before the pod was deleted", v, ok)
 	}
+}
+
+// FuzzClassify: no pattern that admission takes and no log makes it panic, and what
+// it says fits into a status.
+func FuzzClassify(f *testing.F) {
+	f.Add(`(?s)\A\s*\z`, "")
+	f.Add(`(?s)foo|\z`, "Traceback (most recent call last):\n  File \"x\", line 1\nKeyError: 1\n")
+	f.Add(`(?s).*`, "UserWarning: x\n\n")
+	f.Add(`x*`, "\r\x00\xff\r\nDuring handling of the above exception, another exception occurred:\nTraceback (most recent call last):")
+	f.Fuzz(func(t *testing.T, pattern, log string) {
+		rules, err := failure.Compile([]v1alpha1.FailureRule{{LogPattern: pattern, Reason: "Mine", Action: v1alpha1.ActionFail}})
+		if err != nil || len(pattern) > 1024 {
+			return
+		}
+		for _, own := range [][]failure.Rule{nil, rules} {
+			got := failure.Classify(failure.Evidence{Log: log}, own)
+			if got.Reason == "" || len(got.Culprit) > 512 || len(got.LastWords) > 8 {
+				t.Fatalf("%+v", got)
+			}
+		}
+	})
 }
 
 func TestCompile(t *testing.T) {

@@ -172,7 +172,11 @@ func (r Rule) in(lines []line, text *logText, first bool) (line, bool) {
 		if at == nil {
 			return line{}, false
 		}
-		return kept[strings.Count(block[:max(at[0], at[1]-1)], "\n")], true
+		if len(kept) == 0 {
+			return line{}, true // it asked for nothing, and nothing is there
+		}
+		i := strings.Count(block[:max(at[0], at[1]-1)], "\n")
+		return kept[min(i, len(kept)-1)], true
 	}
 	for i := len(lines) - 1; i >= 0; i-- {
 		if r.log.MatchString(lines[i].text) {

@@ -111,8 +111,13 @@ type Input struct {
 
 // Pace is how fast a live attempt says that it is.
 type Pace struct {
-	// Frames done of Total, at MilliFPS thousandths of frames per second.
-	Frames, Total, MilliFPS int64
+	// Frames done of Total.
+	Frames, Total int64
+	// BestMilliFPS is the fastest pace that it kept up for a while, in thousandths
+	// of frames per second.
+	BestMilliFPS int64
+	// Tracked is how long ago its first frame was done.
+	Tracked time.Duration
 }
 
 // Advice on a variant from other jobs' attempts.
@@ -415,21 +420,21 @@ const (
 	paceCertain = 125
 )
 
-// tooSlow: at its own pace the attempt cannot end before the deadline. That is
-// said as soon as it is certain, and not at the deadline.
+// tooSlow: even at the best pace that it kept up the attempt cannot end before the
+// deadline. That is said as soon as it is certain, and not at the deadline. The
+// time that it loaded and pauses in between say nothing of its pace.
 func tooSlow(in Input, live *attempt.Attempt) (Decision, bool) {
 	p, deadline := in.Pace, in.deadline()
-	if p == nil || deadline.IsZero() || p.MilliFPS <= 0 || p.Frames < paceFrames || p.Total <= p.Frames {
+	if p == nil || deadline.IsZero() || p.BestMilliFPS <= 0 || p.Frames < paceFrames || p.Total <= p.Frames {
 		return Decision{}, false
 	}
-	seen, need := atPace(p.Frames, p.MilliFPS), atPace(p.Total-p.Frames, p.MilliFPS)
-	left := deadline.Sub(in.Now)
-	if seen < paceSeen || need/paceCertain*100 <= left {
+	need, left := atPace(p.Total-p.Frames, p.BestMilliFPS), deadline.Sub(in.Now)
+	if p.Tracked < paceSeen || need/paceCertain*100 <= left {
 		return Decision{}, false
 	}
 	d := Decision{
 		Kind: KindEndPod, Reason: v1alpha1.ReasonDeadlineExceeded, Action: v1alpha1.ActionFail,
-		Message: fmt.Sprintf("variant %s did %d of %d frames and needs about %s more at its pace, and spec.activeDeadlineSeconds leaves %s", live.Variant, p.Frames, p.Total, need.Round(time.Second), left.Round(time.Second)),
+		Message: fmt.Sprintf("variant %s did %d of %d frames and needs %s more at its best pace, and spec.activeDeadlineSeconds leaves %s", live.Variant, p.Frames, p.Total, need.Round(time.Second), left.Round(time.Second)),
 	}
 	if in.Engine != nil && in.left(live, d.Reason, v1alpha1.ActionNextVariant) {
 		d.Action = v1alpha1.ActionNextVariant

@@ -197,31 +197,31 @@ func TestNext(t *testing.T) {
 		},
 		// The job's own pace.
 		"a pace that cannot meet the deadline moves on as soon as that is certain": {
-			in:   paced(input(job().Deadline(1600), first, pod().Phase(corev1.PodRunning).Node("n")), plan.Pace{Frames: 100, Total: 4000, MilliFPS: 2000}),
+			in:   paced(input(job().Deadline(1600), first, pod().Phase(corev1.PodRunning).Node("n")), plan.Pace{Frames: 100, Total: 4000, BestMilliFPS: 2000, Tracked: 50 * time.Second}),
 			want: plan.KindEndPod, why: v1alpha1.ReasonDeadlineExceeded, says: "100 of 4000 frames", action: v1alpha1.ActionNextVariant,
 		},
 		"with no faster variant left it fails, and says so": {
-			in:   paced(input(job().Variants("gpu").Deadline(1600), first, pod().Phase(corev1.PodRunning).Node("n")), plan.Pace{Frames: 100, Total: 4000, MilliFPS: 2000}),
+			in:   paced(input(job().Variants("gpu").Deadline(1600), first, pod().Phase(corev1.PodRunning).Node("n")), plan.Pace{Frames: 100, Total: 4000, BestMilliFPS: 2000, Tracked: 50 * time.Second}),
 			want: plan.KindEndPod, why: v1alpha1.ReasonDeadlineExceeded, says: "leaves 10m0s", action: v1alpha1.ActionFail,
 		},
 		"a pace that misses the deadline by a little is no certainty": {
-			in:   paced(input(job().Deadline(1600), first, pod().Phase(corev1.PodRunning).Node("n")), plan.Pace{Frames: 100, Total: 1500, MilliFPS: 2000}),
+			in:   paced(input(job().Deadline(1600), first, pod().Phase(corev1.PodRunning).Node("n")), plan.Pace{Frames: 100, Total: 1500, BestMilliFPS: 2000, Tracked: 50 * time.Second}),
 			want: plan.KindWait, until: 600,
 		},
 		"a pace of a few frames is no certainty": {
-			in:   paced(input(job().Deadline(1600), first, pod().Phase(corev1.PodRunning).Node("n")), plan.Pace{Frames: 19, Total: 4000, MilliFPS: 100}),
+			in:   paced(input(job().Deadline(1600), first, pod().Phase(corev1.PodRunning).Node("n")), plan.Pace{Frames: 19, Total: 4000, BestMilliFPS: 100, Tracked: 50 * time.Second}),
 			want: plan.KindWait, until: 600,
 		},
 		"a pace of a few seconds is no certainty": {
-			in:   paced(input(job().Deadline(1600), first, pod().Phase(corev1.PodRunning).Node("n")), plan.Pace{Frames: 100, Total: 400000, MilliFPS: 20000}),
+			in:   paced(input(job().Deadline(1600), first, pod().Phase(corev1.PodRunning).Node("n")), plan.Pace{Frames: 100, Total: 400000, BestMilliFPS: 20000, Tracked: 29 * time.Second}),
 			want: plan.KindWait, until: 600,
 		},
 		"an absurd claim of frames overflows nothing": {
-			in:   paced(input(job().Deadline(1600), first, pod().Phase(corev1.PodRunning).Node("n")), plan.Pace{Frames: 1 << 40, Total: 1 << 62, MilliFPS: 1}),
+			in:   paced(input(job().Deadline(1600), first, pod().Phase(corev1.PodRunning).Node("n")), plan.Pace{Frames: 1 << 40, Total: 1 << 62, BestMilliFPS: 1, Tracked: 50 * time.Second}),
 			want: plan.KindEndPod, why: v1alpha1.ReasonDeadlineExceeded, action: v1alpha1.ActionNextVariant,
 		},
 		"without a deadline any pace will do": {
-			in:   paced(input(job(), first, pod().Phase(corev1.PodRunning).Node("n")), plan.Pace{Frames: 100, Total: 4000, MilliFPS: 2}),
+			in:   paced(input(job(), first, pod().Phase(corev1.PodRunning).Node("n")), plan.Pace{Frames: 100, Total: 4000, BestMilliFPS: 2, Tracked: 50 * time.Second}),
 			want: plan.KindWait,
 		},
 		"a pod behind a scheduling gate is not unschedulable": {

@@ -192,7 +192,7 @@ func (w *world) create() {
 		return
 	}
 	if total := w.frames; total > 1 && rapid.Bool().Draw(w.t, "tells its pace") {
-		w.pace = &plan.Pace{Total: total, Frames: rapid.Int64Range(0, total).Draw(w.t, "frames done"), MilliFPS: rapid.Int64Range(1, 60000).Draw(w.t, "pace")}
+		w.pace = &plan.Pace{Total: total, Frames: rapid.Int64Range(0, total).Draw(w.t, "frames done"), BestMilliFPS: rapid.Int64Range(1, 60000).Draw(w.t, "pace"), Tracked: time.Duration(rapid.IntRange(0, 600).Draw(w.t, "tracked")) * time.Second}
 	}
 }
 

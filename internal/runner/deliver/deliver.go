@@ -105,7 +105,8 @@ func engineProgress(e report.EngineReport, frames int64, pace *progress.Pace, no
 	if p.Total == 0 {
 		p.Total = frames
 	}
-	p.MilliFPS = pace.Add(now, e.Frames)
+	speed := pace.Add(now, e.Frames)
+	p.MilliFPS, p.BestMilliFPS, p.TrackedSeconds = speed.Now, speed.Best, int64(speed.Tracked.Seconds())
 	return p
 }
 

@@ -21,32 +21,59 @@ type point struct {
 	frames int64
 }
 
-// Pace measures frames per second over a moving window.
+// bestOver is the least time over which a best pace is taken: engines that print
+// every hundredth frame look fast for a moment.
+const bestOver = 15 * time.Second
+
+// Pace measures frames per second over a moving window. It begins with the first
+// frame: the time that an engine loads says nothing of its pace.
 type Pace struct {
 	points []point
+	first  point // the first frame that was seen
+	best   int64
 }
 
-// Add notes how many frames are done and gives thousandths of frames a second,
-// 0 while unknown.
-func (p *Pace) Add(now time.Time, frames int64) int64 {
+// Speed is a pace in thousandths of frames per second.
+type Speed struct {
+	// Now is the current pace, 0 while unknown.
+	Now int64
+	// Best is the fastest that was kept up for bestOver, 0 while unknown.
+	Best int64
+	// Tracked is how long ago the first frame was done.
+	Tracked time.Duration
+}
+
+// Add notes how many frames are done.
+func (p *Pace) Add(now time.Time, frames int64) Speed {
+	if frames <= 0 && len(p.points) == 0 {
+		return Speed{}
+	}
 	n := len(p.points)
 	switch {
-	case n > 0 && frames < p.points[n-1].frames:
-		p.points = p.points[:0] // the engine began anew
-		p.points = append(p.points, point{now, frames})
-	case n == 0 || frames > p.points[n-1].frames:
+	case n == 0, frames < p.points[n-1].frames: // the engine begins, or begins anew
+		p.first, p.best = point{now, frames}, 0
+		p.points = append(p.points[:0], p.first)
+	case frames > p.points[n-1].frames:
 		p.points = append(p.points, point{now, frames})
 	}
 	for len(p.points) > maxPoints || len(p.points) > 2 && now.Sub(p.points[0].at) > window {
 		p.points = p.points[1:]
 	}
-	first := p.points[0]
-	elapsed := now.Sub(first.at).Seconds()
-	if frames <= first.frames || elapsed <= 0 {
+	for _, from := range append([]point{p.first}, p.points...) {
+		if now.Sub(from.at) >= bestOver {
+			p.best = max(p.best, rate(from, point{now, frames}))
+		}
+	}
+	return Speed{Now: rate(p.points[0], point{now, frames}), Best: p.best, Tracked: now.Sub(p.first.at)}
+}
+
+// rate between two points, 0 where it is unknown.
+func rate(from, to point) int64 {
+	elapsed := to.at.Sub(from.at).Seconds()
+	if to.frames <= from.frames || elapsed <= 0 {
 		return 0
 	}
-	milli := float64(frames-first.frames) / elapsed * 1000
-	return int64(math.Min(milli, 1e9))
+	return int64(math.Min(float64(to.frames-from.frames)/elapsed*1000, 1e9))
 }
 
 // Text is a progress as a person reads it in a log.

@@ -36,19 +36,52 @@ func TestPace(t *testing.T) {
 	var p Pace
 	var got int64
 	for i := range int64(200) {
-		got = p.Add(t0.Add(time.Duration(i)*time.Second), i*4)
+		got = p.Add(t0.Add(time.Duration(i)*time.Second), i*4).Now
 	}
 	if got != 4000 {
 		t.Errorf("4 frames a second are %d", got)
 	}
-	if got = p.Add(t0.Add(300*time.Second), 1); got != 0 {
+	if got = p.Add(t0.Add(300*time.Second), 1).Now; got != 0 {
 		t.Errorf("after a new beginning: %d", got)
 	}
-	if got = p.Add(t0.Add(301*time.Second), 3); got != 2000 {
+	if got = p.Add(t0.Add(301*time.Second), 3).Now; got != 2000 {
 		t.Errorf("two frames in a second are %d", got)
 	}
-	if got = p.Add(t0.Add(302*time.Second), 3); got != 1000 {
+	if got = p.Add(t0.Add(302*time.Second), 3).Now; got != 1000 {
 		t.Errorf("a pause must slow the pace: %d", got)
+	}
+}
+
+// TestPaceLeavesLoadingAndPausesOut: whether a deadline can be met is judged by the
+// best pace, which neither the load before the first frame nor a pause spoils.
+func TestPaceLeavesLoadingAndPausesOut(t *testing.T) {
+	t0 := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	var p Pace
+	var s Speed
+	for i := range int64(190) { // 95 s of loading
+		s = p.Add(t0.Add(time.Duration(i)*500*time.Millisecond), 0)
+	}
+	if s != (Speed{}) {
+		t.Fatalf("while it loads: %+v", s)
+	}
+	begin := t0.Add(95 * time.Second)
+	for i := range int64(80) { // 25 frames a second for 40 s
+		s = p.Add(begin.Add(time.Duration(i)*500*time.Millisecond), 1+i*12)
+		if i == 10 && (s.Best != 0 || s.Tracked != 5*time.Second) {
+			t.Fatalf("after five seconds nothing is sustained: %+v", s)
+		}
+	}
+	if s.Best != 24000 || s.Now != 24000 {
+		t.Fatalf("24 frames a second are %+v", s)
+	}
+	s = p.Add(begin.Add(340*time.Second), 1+80*12)
+	if s.Best != 24000 || s.Now > 10000 {
+		t.Fatalf("a pause spoils the present and not the best: %+v", s)
+	}
+	burst := Pace{}
+	burst.Add(t0, 1)
+	if s = burst.Add(t0.Add(time.Millisecond), 100); s.Best != 0 {
+		t.Fatalf("a burst is no pace: %+v", s)
 	}
 }
 
