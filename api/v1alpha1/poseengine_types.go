@@ -82,6 +82,7 @@ type PoseEngineSpec struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.preflight) || !has(self.runner) || self.runner != 'None'",message="a preflight needs pose-runner: leave runner at Inject, or leave the preflight out"
 // +kubebuilder:validation:XValidation:rule="self.device != 'CPU' || !has(self.preflight) || !has(self.preflight.gpuMemory)",message="a CPU variant has no GPU whose memory preflight.gpuMemory could ask for"
 // +kubebuilder:validation:XValidation:rule="!has(self.maxMemory) || (has(self.resources) && has(self.resources.limits) && 'memory' in self.resources.limits)",message="maxMemory needs resources.limits.memory to start from"
+// +kubebuilder:validation:XValidation:rule="!has(self.maxMemory) || !has(self.resources) || !has(self.resources.limits) || !('memory' in self.resources.limits) || quantity(string(self.maxMemory)).compareTo(type(self.resources.limits['memory']) == int ? quantity('0').add(self.resources.limits['memory']) : quantity(self.resources.limits['memory'])) >= 0",message="maxMemory must not be below resources.limits.memory: it is how far that limit may be raised"
 type Variant struct {
 	// Name of the variant, unique within the engine.
 	// +kubebuilder:validation:MinLength=1
@@ -110,6 +111,7 @@ type Variant struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=1024
+	// +kubebuilder:validation:items:XValidation:rule="!self.replace('$(VIDEO)', ' ').replace('$(OUTPUT_DIR)', ' ').replace('$(OVERLAY)', ' ').replace('$(DEVICE)', ' ').replace('$(START_FRAME)', ' ').matches(r'[$][(]([A-Z]\\w*|video|output_dir|overlay|device)[)]')",message="unknown placeholder: the known ones are $(VIDEO), $(OUTPUT_DIR), $(OVERLAY), $(DEVICE) and $(START_FRAME)"
 	// +listType=atomic
 	Command []string `json:"command"`
 
@@ -138,6 +140,8 @@ type Variant struct {
 	// MaxMemory is how far the memory limit may be raised after an attempt ran
 	// out of memory. Unset means not at all.
 	// +optional
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=32
 	MaxMemory *resource.Quantity `json:"maxMemory,omitempty"`
 
 	// NodeSelector of the pods.
@@ -219,6 +223,7 @@ type Preflight struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=1024
+	// +kubebuilder:validation:items:XValidation:rule="!self.replace('$(VIDEO)', ' ').replace('$(OUTPUT_DIR)', ' ').replace('$(OVERLAY)', ' ').replace('$(DEVICE)', ' ').replace('$(START_FRAME)', ' ').matches(r'[$][(]([A-Z]\\w*|video|output_dir|overlay|device)[)]')",message="unknown placeholder: the known ones are $(VIDEO), $(OUTPUT_DIR), $(OVERLAY), $(DEVICE) and $(START_FRAME)"
 	// +listType=atomic
 	Command []string `json:"command,omitempty"`
 	// Stage that a death of the command counts for.
@@ -361,7 +366,7 @@ type FailureRule struct {
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
-	// +kubebuilder:validation:items:Pattern=`^SIG[A-Z0-9]+$`
+	// +kubebuilder:validation:items:Enum=SIGHUP;SIGINT;SIGQUIT;SIGILL;SIGTRAP;SIGABRT;SIGBUS;SIGFPE;SIGKILL;SIGUSR1;SIGSEGV;SIGUSR2;SIGPIPE;SIGALRM;SIGTERM;SIGSTKFLT;SIGCHLD;SIGCONT;SIGSTOP;SIGTSTP;SIGTTIN;SIGTTOU;SIGURG;SIGXCPU;SIGXFSZ;SIGVTALRM;SIGPROF;SIGWINCH;SIGIO;SIGPWR;SIGSYS
 	Signals []string `json:"signals,omitempty"`
 	// Memory is what is known of its memory.
 	// +optional

@@ -8,9 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -81,7 +83,12 @@ func TestPoseEngineFields(t *testing.T) {
 		}
 		return "[" + strings.Join(items, ",") + "]"
 	}
-	const variant, output, model = "spec.variants.0.", "spec.outputs.0.", "spec.variants.0.models"
+	const (
+		variant, output, model = "spec.variants.0.", "spec.outputs.0.", "spec.variants.0.models"
+
+		placeholder = "unknown placeholder: the known ones are $(VIDEO), $(OUTPUT_DIR), $(OVERLAY), $(DEVICE) and $(START_FRAME)"
+		below       = "maxMemory must not be below resources.limits.memory"
+	)
 	for name, c := range map[string]struct{ path, value, refusal string }{
 		"an engine with one variant and one output": {},
 		"no variants":                            {"spec.variants", "", "spec.variants: Required value"},
@@ -97,6 +104,16 @@ func TestPoseEngineFields(t *testing.T) {
 		"too long a command":                     {variant + "command", repeat(65, "a%d"), "must have at most 64 items"},
 		"the same argument twice":                {variant + "command", "[a, a]", ""},
 		"an argument that is too long":           {variant + "command", "[" + long(1025) + "]", "may not be more than 1024"},
+		"every placeholder":                      {variant + "command", "[$(VIDEO), $(OUTPUT_DIR)/a, x$(OVERLAY)y, $(DEVICE)$(START_FRAME)]", ""},
+		"an unknown placeholder":                 {variant + "command", "[run, --in=$(VIDOE)]", placeholder},
+		"an unknown placeholder behind known":    {variant + "command", "[run, '$(VIDEO) $(OUTPUT)']", placeholder},
+		"an unknown placeholder between dollars": {variant + "command", "[run, '$$(HOME)$']", placeholder},
+		"a placeholder in a placeholder":         {variant + "command", "[run, '$(VIDEO$(DEVICE))']", ""},
+		"a placeholder in lower case":            {variant + "command", "[run, $(video)]", placeholder},
+		"a placeholder in mixed case":            {variant + "command", "[run, $(Output_Dir)]", placeholder},
+		"what a shell expands":                   {variant + "command", "[sh, -c, 'run -j $(nproc) $HOME ${TMPDIR} $((1+2)) $(cat /proc/cpuinfo) $(LS -l) $']", ""},
+		"a placeholder without an end":           {variant + "command", "[run, $(VIDEO]", ""},
+		"the longest argument":                   {variant + "command", "[" + strings.Repeat("$(VIDEO)", 128) + "]", ""},
 		"a variant's name in upper case":         {variant + "name", "GPU", "should match"},
 		"a variant's name that ends with a dash": {variant + "name", "gpu-", "should match"},
 		"a variant's longest name":               {variant + "name", long(63), ""},
@@ -131,6 +148,12 @@ func TestPoseEngineFields(t *testing.T) {
 		"maxMemory with another limit":                 {"spec.variants", "[{name: a, device: CPU, command: [x], maxMemory: 1Gi, resources: {limits: {cpu: 1}}}]", "maxMemory needs resources.limits.memory"},
 		"maxMemory with a request alone":               {"spec.variants", "[{name: a, device: CPU, command: [x], maxMemory: 1Gi, resources: {requests: {memory: 1Gi}}}]", "maxMemory needs resources.limits.memory"},
 		"maxMemory with a limit":                       {"spec.variants", "[{name: a, device: CPU, command: [x], maxMemory: 2Gi, resources: {limits: {memory: 1Gi}}}]", ""},
+		"maxMemory of the limit":                       {"spec.variants", "[{name: a, device: CPU, command: [x], maxMemory: 1Gi, resources: {limits: {memory: 1024Mi}}}]", ""},
+		"maxMemory below the limit":                    {"spec.variants", "[{name: a, device: CPU, command: [x], maxMemory: 2Gi, resources: {limits: {memory: 2049Mi}}}]", below},
+		"maxMemory below a limit in bytes":             {"spec.variants", "[{name: a, device: CPU, command: [x], maxMemory: 1Gi, resources: {limits: {memory: 1073741825}}}]", below},
+		"maxMemory in bytes, below the limit":          {"spec.variants", "[{name: a, device: CPU, command: [x], maxMemory: 16, resources: {limits: {memory: 12Gi}}}]", below},
+		"maxMemory above a limit, both in bytes":       {"spec.variants", "[{name: a, device: CPU, command: [x], maxMemory: 1073741825, resources: {limits: {memory: 1073741824}}}]", ""},
+		"maxMemory of no end":                          {"spec.variants", "[{name: a, device: CPU, command: [x], maxMemory: '1" + strings.Repeat("0", 32) + "', resources: {limits: {memory: 1}}}]", "may not be more than 32"},
 		"a model from a claim":                         {model, "[{name: a, mountPath: /m, persistentVolumeClaim: c}]", ""},
 		"a model from an image":                        {model, "[{name: a, mountPath: /m, image: i}]", ""},
 		"a model from nowhere":                         {model, "[{name: a, mountPath: /m}]", "a model comes either from a persistentVolumeClaim or from an image"},
@@ -173,6 +196,8 @@ func TestPoseEngineFields(t *testing.T) {
 		"a preflight with an empty command":            {variant + "preflight", "{command: []}", "should have at least 1 items"},
 		"a preflight without end":                      {variant + "preflight", "{command: [x], timeoutSeconds: 0}", "should be greater than or equal to 1"},
 		"a preflight in a stage in lower case":         {variant + "preflight", "{command: [x], stage: load}", "should match"},
+		"a preflight with placeholders":                {variant + "preflight", "{command: [x, $(VIDEO), $(DEVICE), $(nproc)]}", ""},
+		"a preflight with an unknown placeholder":      {variant + "preflight", "{command: [x, $(INPUT)]}", placeholder},
 		"a preflight in too long a stage":              {variant + "preflight", "{command: [x], stage: A" + long(40) + "}", "may not be more than 40"},
 		"a preflight with too long a command":          {variant + "preflight", "{command: " + repeat(65, "a%d") + "}", "must have at most 64 items"},
 		"a preflight with too long an argument":        {variant + "preflight", "{command: [" + long(1025) + "]}", "may not be more than 1024"},
@@ -194,7 +219,10 @@ func TestPoseEngineFields(t *testing.T) {
 		"a rule with too long an explanation":          {"spec.failureRules", "[{exitCodes: [1], reason: A, action: Fail, explanation: " + long(513) + "}]", "may not be more than 512"},
 		"a rule with too long a remedy":                {"spec.failureRules", "[{exitCodes: [1], reason: A, action: Fail, remedy: " + long(513) + "}]", "may not be more than 512"},
 		"a rule with a pattern that is no RE2":         {"spec.failureRules", "[{logPattern: '*', reason: A, action: Fail}]", "logPattern must be a valid RE2"},
-		"a rule with a number for a signal":            {"spec.failureRules", `[{signals: ["11"], reason: A, action: Fail}]`, "should match"},
+		"a rule with a number for a signal":            {"spec.failureRules", `[{signals: ["11"], reason: A, action: Fail}]`, "Unsupported value: \"11\": supported values: \"SIGHUP\", \"SIGINT\""},
+		"a rule with a signal that Linux has not":      {"spec.failureRules", "[{signals: [SIGSEGV, SIGSEGVV], reason: A, action: Fail}]", "signals[1]: Unsupported value: \"SIGSEGVV\""},
+		"a rule with a signal in lower case":           {"spec.failureRules", "[{signals: [sigsegv], reason: A, action: Fail}]", "Unsupported value: \"sigsegv\""},
+		"a rule with another name of a signal":         {"spec.failureRules", "[{signals: [SIGIOT], reason: A, action: Fail}]", "Unsupported value: \"SIGIOT\""},
 		"too many rules":                               {"spec.failureRules", repeat(33, "{exitCodes: [%d], reason: A, action: Fail}"), "must have at most 32 items"},
 		"as many rules as there may be":                {"spec.failureRules", repeat(32, "{exitCodes: [%d], logPattern: 'a.*b', reason: A, action: Fail}"), ""},
 		"no outputs":                                   {"spec.outputs", "", "spec.outputs: Required value"},
@@ -222,6 +250,16 @@ func TestPoseEngineFields(t *testing.T) {
 			expect(t, err, c.refusal)
 		})
 	}
+}
+
+// Every signal that pose-runner can name may stand in a rule.
+func TestSignalsOfLinux(t *testing.T) {
+	var rules []string
+	for n := syscall.Signal(1); n < 32; n++ {
+		rules = append(rules, fmt.Sprintf("{signals: [%s], reason: X, action: Fail}", unix.SignalName(n)))
+	}
+	_, err := create(t, parse(t, minimalEngine).set(t, "spec.failureRules", "["+strings.Join(rules, ",")+"]"))
+	expect(t, err, "")
 }
 
 func TestPoseEngineDefaults(t *testing.T) {

@@ -67,6 +67,7 @@ type PoseJobSpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="engineName must be the name of a PoseEngine: lower-case letters, digits, '-' and '.', with a letter or digit at both ends, as phalp"
 	EngineName string `json:"engineName,omitempty"`
 
 	// Device that the job may run on. Auto means the engine's variants in
@@ -163,6 +164,10 @@ type PoseJobSpec struct {
 	// runs; input and output each get so much.
 	// +optional
 	// +kubebuilder:default="20Gi"
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self))",message="scratchSize must be a number and its unit without a space, as 500Mi or 20Gi; the units are Ki, Mi, Gi, Ti (powers of 1024) and k, M, G, T (powers of 1000), without a B"
+	// +kubebuilder:validation:XValidation:rule="!isQuantity(string(self)) || quantity(string(self)).compareTo(quantity('1Mi')) >= 0",message="scratchSize must be at least 1Mi, as it holds the whole video: write a number and its unit, as 20Gi; without a unit it is bytes, and m is a thousandth of a byte"
 	ScratchSize *resource.Quantity `json:"scratchSize,omitempty"`
 
 	// PodTemplate adjusts the pods of the attempts.
@@ -361,9 +366,16 @@ type PodTemplate struct {
 type DeviceResources struct {
 	// CPU is for variants that run on the CPU.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="!has(self.limits) || self.limits.all(k, (type(self.limits[k]) == int ? quantity('0').add(self.limits[k]) : quantity(self.limits[k])).compareTo(quantity('0')) >= (k in ['cpu', 'memory'] ? 1 : 0))",message="podTemplate.resources: a limit of cpu or memory must be greater than zero, as memory: 4Gi, and none may be negative"
+	// +kubebuilder:validation:XValidation:rule="!has(self.requests) || self.requests.all(k, (type(self.requests[k]) == int ? quantity('0').add(self.requests[k]) : quantity(self.requests[k])).compareTo(quantity('0')) >= (k in ['cpu', 'memory'] ? 1 : 0))",message="podTemplate.resources: a request of cpu or memory must be greater than zero, as cpu: \"2\", and none may be negative"
+	// +kubebuilder:validation:XValidation:rule="!has(self.limits) || !has(self.requests) || !('memory' in self.limits) || !('memory' in self.requests) || quantity(string(self.limits['memory'])).compareTo(quantity(string(self.requests['memory']))) == 0",message="podTemplate.resources: memory is always requested as much as it is limited: leave the request out"
+	// +kubebuilder:validation:XValidation:rule="['nvidia.com/gpu', 'amd.com/gpu', 'gpu.intel.com/i915', 'gpu.intel.com/xe'].all(g, (!has(self.limits) || !(g in self.limits)) && (!has(self.requests) || !(g in self.requests)))",message="podTemplate.resources.cpu is for variants that run on the CPU, which have no GPU: put a GPU into podTemplate.resources.gpu"
 	CPU *Resources `json:"cpu,omitempty"`
 	// GPU is for variants that run on a GPU.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="!has(self.limits) || self.limits.all(k, (type(self.limits[k]) == int ? quantity('0').add(self.limits[k]) : quantity(self.limits[k])).compareTo(quantity('0')) >= (k in ['cpu', 'memory'] ? 1 : 0))",message="podTemplate.resources: a limit of cpu or memory must be greater than zero, as memory: 4Gi, and none may be negative"
+	// +kubebuilder:validation:XValidation:rule="!has(self.requests) || self.requests.all(k, (type(self.requests[k]) == int ? quantity('0').add(self.requests[k]) : quantity(self.requests[k])).compareTo(quantity('0')) >= (k in ['cpu', 'memory'] ? 1 : 0))",message="podTemplate.resources: a request of cpu or memory must be greater than zero, as cpu: \"2\", and none may be negative"
+	// +kubebuilder:validation:XValidation:rule="!has(self.limits) || !has(self.requests) || !('memory' in self.limits) || !('memory' in self.requests) || quantity(string(self.limits['memory'])).compareTo(quantity(string(self.requests['memory']))) == 0",message="podTemplate.resources: memory is always requested as much as it is limited: leave the request out"
 	GPU *Resources `json:"gpu,omitempty"`
 }
 

@@ -94,6 +94,13 @@ func TestPoseJobFields(t *testing.T) {
 		dots     = "no . or .. in the path of a URI"
 		spaces   = "no white space or control characters in a URI"
 		claim    = "must name a PersistentVolumeClaim"
+		engine   = "engineName must be the name of a PoseEngine"
+		least    = "scratchSize must be at least 1Mi"
+		unit     = "scratchSize must be a number and its unit without a space"
+		noGPU    = "podTemplate.resources.cpu is for variants that run on the CPU, which have no GPU"
+		limit    = "a limit of cpu or memory must be greater than zero"
+		request  = "a request of cpu or memory must be greater than zero"
+		memory   = "memory is always requested as much as it is limited: leave the request out"
 	)
 	for name, c := range map[string]struct{ path, value, refusal string }{
 		"a job with nothing but video and output": {},
@@ -173,28 +180,33 @@ func TestPoseJobFields(t *testing.T) {
 		"an unknown overlay":                   {"spec.output.overlay", "Sharp", `Unsupported value: "Sharp"`},
 
 		// choice of engine and device
-		"an engine":                            {"spec.engineName", "phalp", ""},
-		"an engine with an empty name":         {"spec.engineName", `""`, "should be at least 1 chars long"},
-		"an engine with the longest name":      {"spec.engineName", long(63), ""},
-		"an engine with too long a name":       {"spec.engineName", long(64), "may not be more than 63"},
-		"any device":                           {"spec.device", "Auto", ""},
-		"a GPU":                                {"spec.device", "GPU", ""},
-		"a CPU":                                {"spec.device", "CPU", ""},
-		"an unknown device":                    {"spec.device", "TPU", `Unsupported value: "TPU"`},
-		"variants in an order":                 {"spec.variants", "[b, a]", ""},
-		"no variant in a list":                 {"spec.variants", "[]", "should have at least 1 items"},
-		"a variant twice":                      {"spec.variants", "[a, b, a]", "must not name a variant twice"},
-		"as many variants as there may be":     {"spec.variants", "[v1,v2,v3,v4,v5,v6,v7,v8,v9,v10,v11,v12,v13,v14,v15,v16]", ""},
-		"too many variants":                    {"spec.variants", "[v1,v2,v3,v4,v5,v6,v7,v8,v9,v10,v11,v12,v13,v14,v15,v16,v17]", "must have at most 16 items"},
-		"a variant without a name":             {"spec.variants", `[""]`, "should be at least 1 chars long"},
-		"a variant with too long a name":       {"spec.variants", "[" + long(64) + "]", "may not be more than 63"},
-		"a fallback that denies the device":    {"spec.fallback", "{device: Deny}", ""},
-		"a fallback that denies the detector":  {"spec.fallback", "{detector: Deny}", ""},
-		"a fallback that may be":               {"spec.fallback", "{device: Maybe}", `Unsupported value: "Maybe"`},
-		"a fallback of the detector may be":    {"spec.fallback", "{detector: Maybe}", `Unsupported value: "Maybe"`},
-		"managed by somebody else":             {"spec.managedBy", "example.com/x", ""},
-		"managed by nobody":                    {"spec.managedBy", `""`, "should be at least 1 chars long"},
-		"managed by somebody of too long name": {"spec.managedBy", long(64), "may not be more than 63"},
+		"an engine":                             {"spec.engineName", "phalp", ""},
+		"an engine with an empty name":          {"spec.engineName", `""`, "should be at least 1 chars long"},
+		"an engine with the longest name":       {"spec.engineName", long(63), ""},
+		"an engine with too long a name":        {"spec.engineName", long(64), "may not be more than 63"},
+		"an engine with dots in its name":       {"spec.engineName", "phalp-2.lab", ""},
+		"an engine in upper case":               {"spec.engineName", "PHALP", engine},
+		"an engine with an underscore":          {"spec.engineName", "phalp_gpu", engine},
+		"an engine whose name ends with a dash": {"spec.engineName", "phalp-", engine},
+		"an engine with an empty part":          {"spec.engineName", "phalp..lab", engine},
+		"any device":                            {"spec.device", "Auto", ""},
+		"a GPU":                                 {"spec.device", "GPU", ""},
+		"a CPU":                                 {"spec.device", "CPU", ""},
+		"an unknown device":                     {"spec.device", "TPU", `Unsupported value: "TPU"`},
+		"variants in an order":                  {"spec.variants", "[b, a]", ""},
+		"no variant in a list":                  {"spec.variants", "[]", "should have at least 1 items"},
+		"a variant twice":                       {"spec.variants", "[a, b, a]", "must not name a variant twice"},
+		"as many variants as there may be":      {"spec.variants", "[v1,v2,v3,v4,v5,v6,v7,v8,v9,v10,v11,v12,v13,v14,v15,v16]", ""},
+		"too many variants":                     {"spec.variants", "[v1,v2,v3,v4,v5,v6,v7,v8,v9,v10,v11,v12,v13,v14,v15,v16,v17]", "must have at most 16 items"},
+		"a variant without a name":              {"spec.variants", `[""]`, "should be at least 1 chars long"},
+		"a variant with too long a name":        {"spec.variants", "[" + long(64) + "]", "may not be more than 63"},
+		"a fallback that denies the device":     {"spec.fallback", "{device: Deny}", ""},
+		"a fallback that denies the detector":   {"spec.fallback", "{detector: Deny}", ""},
+		"a fallback that may be":                {"spec.fallback", "{device: Maybe}", `Unsupported value: "Maybe"`},
+		"a fallback of the detector may be":     {"spec.fallback", "{detector: Maybe}", `Unsupported value: "Maybe"`},
+		"managed by somebody else":              {"spec.managedBy", "example.com/x", ""},
+		"managed by nobody":                     {"spec.managedBy", `""`, "should be at least 1 chars long"},
+		"managed by somebody of too long name":  {"spec.managedBy", long(64), "may not be more than 63"},
 
 		// times and bounds
 		"a deadline of a second":           {"spec.activeDeadlineSeconds", "1", ""},
@@ -217,6 +229,17 @@ func TestPoseJobFields(t *testing.T) {
 		"pods deleted before their end":    {"spec.podTTLSecondsAfterFinished", "-1", "should be greater than or equal to 0"},
 		"a scratch size":                   {"spec.scratchSize", "500Mi", ""},
 		"a scratch size that is no number": {"spec.scratchSize", "much", "spec.scratchSize in body should match"},
+		"the least scratch size":           {"spec.scratchSize", "1Mi", ""},
+		"a scratch size in bytes":          {"spec.scratchSize", "5368709120", ""},
+		"a scratch size of nothing":        {"spec.scratchSize", "0", least},
+		"a scratch size of no gigabyte":    {"spec.scratchSize", "0Gi", least},
+		"a scratch size below nothing":     {"spec.scratchSize", "-5Gi", least},
+		"a scratch size without a unit":    {"spec.scratchSize", quoted("20"), least},
+		"a scratch size in thousandths":    {"spec.scratchSize", "500m", least},
+		"a scratch size below the least":   {"spec.scratchSize", "1023Ki", least},
+		"a scratch size with a space":      {"spec.scratchSize", "5 GB", unit},
+		"a scratch size with a B":          {"spec.scratchSize", "5GB", unit},
+		"a scratch size of no end":         {"spec.scratchSize", quoted("1" + strings.Repeat("0", 32)), "may not be more than 32"},
 		"a suspension that is no boolean":  {"spec.suspend", `"yes"`, "must be of type boolean"},
 
 		// podTemplate
@@ -236,6 +259,30 @@ func TestPoseJobFields(t *testing.T) {
 		"a pull secret twice":                  {"spec.podTemplate.imagePullSecrets", "[{name: a}, {name: a}]", "Duplicate value"},
 		"too many pull secrets":                {"spec.podTemplate.imagePullSecrets", "[{name: a},{name: b},{name: c},{name: d},{name: e},{name: f},{name: g},{name: h},{name: i}]", "must have at most 8 items"},
 		"resources by device":                  {"spec.podTemplate.resources", "{gpu: {limits: {memory: 1Gi}}}", ""},
+		"no GPU, where the variant has one":    {"spec.podTemplate.resources", `{gpu: {limits: {nvidia.com/gpu: "0", amd.com/gpu: 1}}}`, ""},
+		"a GPU for variants on the CPU":        {"spec.podTemplate.resources", `{cpu: {limits: {nvidia.com/gpu: "1"}}}`, noGPU},
+		"another GPU for variants on the CPU":  {"spec.podTemplate.resources", "{cpu: {limits: {amd.com/gpu: 1}}}", noGPU},
+		"Intel's GPU for variants on the CPU":  {"spec.podTemplate.resources", "{cpu: {limits: {gpu.intel.com/i915: 1}}}", noGPU},
+		"Intel's new GPU for the CPU":          {"spec.podTemplate.resources", "{cpu: {limits: {gpu.intel.com/xe: 1}}}", noGPU},
+		"a request for a GPU on the CPU":       {"spec.podTemplate.resources", `{cpu: {requests: {nvidia.com/gpu: "1"}}}`, noGPU},
+		"a device that is no GPU on the CPU":   {"spec.podTemplate.resources", "{cpu: {limits: {example.com/fpga: 1}}}", ""},
+		"resources in numbers":                 {"spec.podTemplate.resources", "{cpu: {requests: {cpu: 2}, limits: {memory: 4294967296}}}", ""},
+		"parts of cores":                       {"spec.podTemplate.resources", "{cpu: {requests: {cpu: 250m}, limits: {cpu: 1.5k}}}", ""},
+		"no memory":                            {"spec.podTemplate.resources", "{gpu: {limits: {memory: 0}}}", limit},
+		"no memory, on the CPU":                {"spec.podTemplate.resources", "{cpu: {limits: {memory: 0Gi}}}", limit},
+		"memory below nothing":                 {"spec.podTemplate.resources", "{gpu: {limits: {memory: -1Gi}}}", limit},
+		"cores below nothing":                  {"spec.podTemplate.resources", "{cpu: {limits: {cpu: -1}}}", limit},
+		"devices below nothing":                {"spec.podTemplate.resources", `{gpu: {limits: {nvidia.com/gpu: "-1"}}}`, limit},
+		"a request for no cores":               {"spec.podTemplate.resources", `{gpu: {requests: {cpu: "0"}}}`, request},
+		"a request for no cores, on the CPU":   {"spec.podTemplate.resources", "{cpu: {requests: {cpu: 0}}}", request},
+		"a request for cores below nothing":    {"spec.podTemplate.resources", "{cpu: {requests: {cpu: -500m}}}", request},
+		"a request for devices below nothing":  {"spec.podTemplate.resources", "{gpu: {requests: {nvidia.com/gpu: -1}}}", request},
+		"a request for less memory":            {"spec.podTemplate.resources", "{gpu: {requests: {memory: 4Gi}, limits: {memory: 8Gi}}}", memory},
+		"a request for less memory on the CPU": {"spec.podTemplate.resources", "{cpu: {requests: {memory: 1}, limits: {memory: 8Gi}}}", memory},
+		"a request for more memory":            {"spec.podTemplate.resources", "{cpu: {requests: {memory: 9Gi}, limits: {memory: 8Gi}}}", memory},
+		"a request for the same memory":        {"spec.podTemplate.resources", "{cpu: {requests: {memory: 2048Mi}, limits: {memory: 2Gi}}}", ""},
+		"a request for memory without a limit": {"spec.podTemplate.resources", "{cpu: {requests: {memory: 2Gi}}}", ""},
+		"resources that are no quantity":       {"spec.podTemplate.resources", "{cpu: {limits: {memory: 4 GB}}}", "should match"},
 		"resources of an unknown device":       {"spec.podTemplate.resources", "{tpu: {}}", "unknown field"},
 		"a scheduler":                          {"spec.podTemplate.schedulerName", "mine", "unknown field"},
 	} {

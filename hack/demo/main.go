@@ -5,6 +5,9 @@
 // The GPU and its crash are staged: no GPU and no PHALP weights can be had
 // here. The cluster, the S3 server, the video, the pose engine, the crash of the
 // process and everything that the operator does about it are real.
+//
+// The S3 server goes on when the demo has ended, so that the installed operator
+// can be tried; "demo end-store" ends it.
 package main
 
 import (
@@ -13,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -34,7 +38,15 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ctx, cancel := context.WithTimeout(ctx, patience)
-	err := run(ctx)
+	var err error
+	switch args := os.Args[1:]; {
+	case len(args) == 0:
+		err = run(ctx)
+	case slices.Equal(args, []string{"end-store"}):
+		err = endStore()
+	default:
+		err = fmt.Errorf("unknown arguments %q: give none, or end-store", args)
+	}
 	cancel()
 	stop()
 	if err != nil {
@@ -54,12 +66,15 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	store, err := env.StartStore(ctx, filepath.Join(dir, "s3"))
+	folder, err := harness.DemoStore()
 	if err != nil {
 		return err
 	}
-	defer store.Stop()
-	say("real S3 server", "versitygw at "+store.Endpoint)
+	store, err := env.KeepStore(ctx, folder)
+	if err != nil {
+		return err
+	}
+	say("real S3 server", fmt.Sprintf("versitygw at %s, pid %d; it goes on after the demo", store.Endpoint, store.PID))
 	if err := fill(ctx, store, videos); err != nil {
 		return err
 	}
@@ -75,7 +90,23 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return report(ctx, store, dir, ended)
+	if err := report(ctx, store, dir, ended); err != nil {
+		return err
+	}
+	fmt.Print(tryMore(env, store))
+	return nil
+}
+
+func endStore() error {
+	folder, err := harness.DemoStore()
+	if err != nil {
+		return err
+	}
+	pid, err := harness.EndStore(folder)
+	if err == nil && pid != 0 {
+		fmt.Printf("ended the demo's S3 server (pid %d)\n", pid)
+	}
+	return err
 }
 
 func say(what, more string) { fmt.Printf("==> %s: %s\n", what, more) }

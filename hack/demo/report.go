@@ -47,7 +47,6 @@ func report(ctx context.Context, s *harness.Store, dir string, jobs []*v1alpha1.
 	}
 	fmt.Println("\nStaged in this demo: the GPU of node gpu-0, and the engine of walk-auto's first attempt.")
 	fmt.Println("Real: API server, kubelets, containerd, S3 server, video, pose engine, the process's death, and the operator.")
-	fmt.Println("Look around with: KUBECONFIG=.cluster/kubeconfig .tools/bin/kube-assets/kubectl get pj -A; end it with: make cluster-down")
 	if failed > 0 {
 		return fmt.Errorf("%d of %d jobs failed", failed, len(jobs))
 	}

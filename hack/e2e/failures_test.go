@@ -328,6 +328,10 @@ func TestJobsLearnFromEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := "staged-learned"
+	// What an earlier run taught is gone with the engine.
+	if err := env.Client.Delete(t.Context(), &v1alpha1.PoseEngine{ObjectMeta: metav1.ObjectMeta{Name: name}}); client.IgnoreNotFound(err) != nil {
+		t.Fatal(err)
+	}
 	if _, err := env.StagedEngine(t.Context(), name, "sigsegv"); err != nil {
 		t.Fatal(err)
 	}

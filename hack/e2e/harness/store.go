@@ -30,14 +30,30 @@ type Store struct {
 	Endpoint             string
 	AccessKey, SecretKey string
 	Dir                  string
+	// PID of the server.
+	PID int
 
 	client *s3.Client
 	cmd    *exec.Cmd
 }
 
 // StartStore starts an S3 server on a free port of the host address. Its
-// credentials are made for this run.
+// credentials are made for this run, and it ends with this process, however that
+// ends.
 func (e *Env) StartStore(ctx context.Context, dir string) (*Store, error) {
+	s, err := e.launch(ctx, dir, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.ready(ctx); err != nil {
+		s.Stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+// launch the server, which may not answer yet.
+func (e *Env) launch(ctx context.Context, dir string, attr *syscall.SysProcAttr) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("make the store's folder: %w", err)
 	}
@@ -54,23 +70,24 @@ func (e *Env) StartStore(ctx context.Context, dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the store's log: %w", err)
 	}
+	defer func() { _ = log.Close() }()
 	s.cmd = exec.Command(e.Tool("versitygw"), "--port", net.JoinHostPort(host, port), "posix", dir)
 	s.cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+s.AccessKey, "ROOT_SECRET_KEY="+s.SecretKey)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
-	// It ends with this process, however that ends.
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	s.cmd.SysProcAttr = attr
 	if err := s.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start versitygw: %w. Run `make tools`", err)
 	}
+	s.PID = s.cmd.Process.Pid
+	s.connect()
+	return s, nil
+}
+
+func (s *Store) connect() {
 	s.client = s3.New(s3.Options{
 		BaseEndpoint: &s.Endpoint, Region: "us-east-1", UsePathStyle: true,
 		Credentials: credentials.NewStaticCredentialsProvider(s.AccessKey, s.SecretKey, ""),
 	})
-	if err := s.ready(ctx); err != nil {
-		s.Stop()
-		return nil, err
-	}
-	return s, nil
 }
 
 // Host is the address of this machine as pods see it.
@@ -99,7 +116,7 @@ func random(n int) string {
 func (s *Store) ready(ctx context.Context) error {
 	var last error
 	for range 100 {
-		if _, last = s.client.ListBuckets(ctx, &s3.ListBucketsInput{}); last == nil {
+		if last = s.answers(ctx); last == nil {
 			return nil
 		}
 		select {
@@ -111,7 +128,12 @@ func (s *Store) ready(ctx context.Context) error {
 	return fmt.Errorf("the S3 server at %s does not answer (its log is %s.log): %w", s.Endpoint, s.Dir, last)
 }
 
-// Stop the server.
+func (s *Store) answers(ctx context.Context) error {
+	_, err := s.client.ListBuckets(ctx, &s3.ListBucketsInput{})
+	return err
+}
+
+// Stop a server of StartStore.
 func (s *Store) Stop() {
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
 	_ = s.cmd.Wait()
