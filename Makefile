@@ -61,15 +61,16 @@ cluster-up: debian-packages cluster ## Start the two-node cluster; kubeconfig in
 	$(CLUSTER) up $(if $(CI),--replace)
 
 .PHONY: cluster-down
-cluster-down: ## End the cluster and leave nothing behind.
+cluster-down: ## End the cluster and the demo's S3 server, and leave nothing behind.
 	if [ -x $(CLUSTER) ]; then $(CLUSTER) down; fi
+	if [ -e .demo/store.json ]; then go run ./hack/demo end-store; fi
 
 .PHONY: load
 load: $(CLUSTER_UP) images ## Load the images into the cluster's nodes.
 	$(if $(KUBECONFIG),@echo "KUBECONFIG is set: load the images of .cluster/images into your cluster yourself",$(CLUSTER) load manager pose-runner media mediapipe staged-engine)
 
 .PHONY: demo
-demo: load $(HELM) $(VERSITYGW) ## Two real pose jobs on a real cluster, one of them after a staged GPU crash.
+demo: load $(HELM) $(KUBECTL) $(VERSITYGW) ## Two real pose jobs on a real cluster, one of them after a staged GPU crash.
 	go run ./hack/demo
 
 ## Checks
@@ -94,7 +95,7 @@ test-engine: debian-packages ## Tests of the mediapipe engine (Python).
 	$(MAKE) -C images/mediapipe test
 
 .PHONY: test-e2e
-test-e2e: load $(HELM) $(VERSITYGW) ## End-to-end tests on the two-node cluster.
+test-e2e: load $(HELM) $(KUBECTL) $(VERSITYGW) ## End-to-end tests on the two-node cluster.
 	go test -tags e2e -count=1 -timeout 30m -v ./hack/e2e
 
 .PHONY: test
@@ -103,6 +104,10 @@ test: debian-packages lint verify test-unit test-engine test-e2e ## All of it.
 .PHONY: figures
 figures: ## Print the figures that the README names (sizes, times), measured here.
 	go run ./hack/figures
+
+.PHONY: fleet
+fleet: kube $(KWOK) ## Simulate what a GPU whose detector always crashes costs a hundred jobs.
+	go run ./hack/fleet
 
 .PHONY: clean
 clean: cluster-down ## Remove what was built in this clone.

@@ -4,6 +4,7 @@ package controllers
 import (
 	"fmt"
 	"net"
+	"time"
 
 	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
@@ -44,6 +45,9 @@ type Learning struct {
 	// SingleTenant lets one namespace alone teach: on a cluster where all
 	// namespaces trust each other.
 	SingleTenant bool
+	// FlushInterval is the least time between two writes of what was learned of
+	// one engine; zero is poseengine.FlushInterval.
+	FlushInterval time.Duration
 }
 
 // progressIntervalSeconds is how often a pod reports at most.
@@ -85,7 +89,7 @@ func Setup(mgr ctrl.Manager, o Options) error {
 	}
 	engines := &poseengine.Reconciler{Client: mgr.GetClient(), Recorder: recorder, Clock: o.Clock, Options: learn.Options{SingleTenant: o.Learning.SingleTenant}}
 	if !o.Learning.Disabled {
-		memory := &poseengine.Memory{}
+		memory := &poseengine.Memory{Interval: o.Learning.FlushInterval}
 		jobs.Memory, engines.Memory, engines.Nodes = memory, memory, nodes.Known
 	}
 	if o.Policy.EnginesWithoutRunner {

@@ -1,7 +1,7 @@
 // Package poseengine tells platform admins whether their engines can be used, and
 // keeps in their status what the attempts of all jobs taught about them.
 //
-// What was learned is written at most once in FlushInterval per engine, under the
+// What was learned is written at most once in Memory.Interval per engine, under the
 // resourceVersion that was read. What a failed write holds stays queued. A manager
 // that starts reads what attempts taught since status.learnedThrough from the
 // jobs themselves, so that a manager that dies loses nothing that was recorded.

@@ -1,6 +1,7 @@
 package poseengine
 
 import (
+	"cmp"
 	"sync"
 	"time"
 
@@ -20,8 +21,7 @@ const (
 	announcements = 1024
 )
 
-// FlushInterval is the least time between two writes of what was learned of one
-// engine.
+// FlushInterval is Memory.Interval where that is not set.
 const FlushInterval = 10 * time.Second
 
 // rememberSeen is how long an attempt is known that was seen already. Only one
@@ -37,6 +37,10 @@ const probeLease = 15 * time.Minute
 // their engines. It is safe for concurrent use, its zero value is ready, and a
 // nil one forgets everything. It must not be copied.
 type Memory struct {
+	// Interval is the least time between two writes of what was learned of one
+	// engine; zero is FlushInterval. It does not change while the Memory is used.
+	Interval time.Duration
+
 	mu      sync.Mutex
 	engines map[string]*engineMemory
 	probes  map[probe]lease
@@ -227,7 +231,7 @@ func (m *Memory) take(engine string, now time.Time) taken {
 	if len(e.queue) == 0 {
 		return taken{}
 	}
-	if wait := FlushInterval - now.Sub(e.flushed); wait > 0 && !e.flushed.IsZero() {
+	if wait := cmp.Or(m.Interval, FlushInterval) - now.Sub(e.flushed); wait > 0 && !e.flushed.IsZero() {
 		return taken{wait: wait}
 	}
 	return taken{obs: append([]learn.Observation(nil), e.queue...), through: e.gone + len(e.queue)}

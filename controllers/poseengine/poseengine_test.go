@@ -181,6 +181,7 @@ func against(at time.Time) []learn.Observation {
 func job(namespace, name, engine string, seconds int64) *v1alpha1.PoseJob {
 	at, code := gen.At(seconds), int32(1)
 	j := gen.Job(name).Namespace(namespace).UID(namespace + "-" + name).Attempts(gen.Attempt(1, "gpu", v1alpha1.GPU, gen.Failed("DetectorLoadCrash"), func(a *v1alpha1.Attempt) {
+		a.Stage = v1alpha1.StageDetectorLoad
 		a.FinishTime, a.Container, a.ExitCode, a.Node, a.GPUProduct, a.GPUDriver = &at, "engine", &code, "node-1", rtx, driver
 	})).Build()
 	j.Status.EngineName = engine
@@ -227,6 +228,22 @@ func TestWhatIsLearnedIsWrittenAtOnceThenEveryTenSeconds(t *testing.T) {
 	b.pass(time.Minute)
 	if b.reconcile(); b.crashes() != 3 || b.patches != 2 {
 		t.Errorf("%d crashes after %d patches, want 3 after 2", b.crashes(), b.patches)
+	}
+}
+
+func TestTheIntervalOfWritesCanBeSet(t *testing.T) {
+	b := newBench(t)
+	b.r.Memory.Interval = time.Second
+	b.observe(crash("1", gen.Now))
+	b.reconcile()
+	b.pass(400 * time.Millisecond)
+	b.observe(crash("2", gen.Now))
+	if result := b.reconcile(); result.RequeueAfter != 600*time.Millisecond || b.crashes() != 1 {
+		t.Errorf("%d crashes, again after %s; want 1 and 600ms", b.crashes(), result.RequeueAfter)
+	}
+	b.pass(600 * time.Millisecond)
+	if b.reconcile(); b.crashes() != 2 {
+		t.Errorf("%d crashes, want 2", b.crashes())
 	}
 }
 

@@ -13,6 +13,7 @@ GOLANGCI_LINT := $(TOOLS_BIN)/golangci-lint
 HELM := $(TOOLS_BIN)/helm
 VERSITYGW := $(TOOLS_BIN)/versitygw
 COREDNS := $(TOOLS_BIN)/coredns
+KWOK := $(TOOLS_BIN)/kwok
 KUBE := $(TOOLS_BIN)/kube
 KUBECTL := $(KUBE_ASSETS)/kubectl
 CLUSTER := $(TOOLS_BIN)/cluster
@@ -41,6 +42,7 @@ $(eval $(call tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golang
 $(eval $(call tool,helm,helm.sh/helm/v4/cmd/helm))
 $(eval $(call tool,versitygw,github.com/versity/versitygw/cmd/versitygw))
 $(eval $(call tool,coredns,github.com/coredns/coredns))
+$(eval $(call tool,kwok,sigs.k8s.io/kwok/cmd/kwok))
 
 $(KUBE): $(TOOLS_ROOT)/hack/kube/main.go $(TOOLS_ROOT)/hack/kube/dispatch/dispatch.go $(TOOLS_ROOT)/hack/kube/go.mod $(TOOLS_ROOT)/hack/kube/go.sum
 	@echo "building Kubernetes $(KUBE_VERSION) (once; 6-10 minutes on 2 cores when Go's cache is empty)"
