@@ -186,8 +186,8 @@ type Variant struct {
 	// Runner says whether pose-runner starts the engine. None runs the image
 	// exactly as it is, and gives up stages, progress, the stall watch, the true
 	// signal and the refusal of network sockets. The platform admin must allow it.
+	// Unset is Inject: a default in a list would look like drift to GitOps tools.
 	// +optional
-	// +kubebuilder:default=Inject
 	Runner RunnerMode `json:"runner,omitempty"`
 
 	// Preflight runs before the engine, so that a crash that was bound to come
@@ -226,15 +226,13 @@ type Preflight struct {
 	// +kubebuilder:validation:items:XValidation:rule="!self.replace('$(VIDEO)', ' ').replace('$(OUTPUT_DIR)', ' ').replace('$(OVERLAY)', ' ').replace('$(DEVICE)', ' ').replace('$(START_FRAME)', ' ').matches(r'[$][(]([A-Z]\\w*|video|output_dir|overlay|device)[)]')",message="unknown placeholder: the known ones are $(VIDEO), $(OUTPUT_DIR), $(OVERLAY), $(DEVICE) and $(START_FRAME)"
 	// +listType=atomic
 	Command []string `json:"command,omitempty"`
-	// Stage that a death of the command counts for.
+	// Stage that a death of the command counts for; DetectorLoad when unset.
 	// +optional
-	// +kubebuilder:default=DetectorLoad
 	// +kubebuilder:validation:Pattern=`^[A-Z][A-Za-z]*$`
 	// +kubebuilder:validation:MaxLength=40
 	Stage string `json:"stage,omitempty"`
-	// TimeoutSeconds bounds the command.
+	// TimeoutSeconds bounds the command; 300 when unset.
 	// +optional
-	// +kubebuilder:default=300
 	// +kubebuilder:validation:Minimum=1
 	TimeoutSeconds int64 `json:"timeoutSeconds,omitempty"`
 	// GPUMemory that must be free on a GPU of the container. It is asked of
@@ -249,6 +247,7 @@ type Estimate struct {
 	// LoadSeconds before the first frame.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=604800
 	LoadSeconds int64 `json:"loadSeconds,omitempty"`
 	// MilliFPS is the pace in thousandths of frames per second.
 	// +kubebuilder:validation:Minimum=1

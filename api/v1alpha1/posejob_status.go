@@ -12,7 +12,7 @@ type PoseJobStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// Conditions: Ready, Reconciling, Stalled (kstatus), Complete, Failed,
-	// Finished, Suspended, EngineResolved, Degraded, NoPeople.
+	// Finished, Suspended, EngineResolved, Degraded, NoPeople, DeviceMismatch.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -49,8 +49,7 @@ type PoseJobStatus struct {
 	// +kubebuilder:validation:MaxItems=64
 	Attempts []Attempt `json:"attempts,omitempty"`
 
-	// SkippedVariants were not tried, because of what other jobs' attempts taught
-	// or because they could not end in time.
+	// SkippedVariants were not tried, and why.
 	// +optional
 	// +listType=map
 	// +listMapKey=variant
@@ -284,7 +283,7 @@ type Evidence struct {
 type SkippedVariant struct {
 	// Variant of the engine.
 	Variant string `json:"variant"`
-	// Reason: LearnedSkip or TooSlow.
+	// Reason: LearnedSkip, TooSlow, PolicyDenied, DetectorLoadCrash or OutOfMemory.
 	Reason string `json:"reason"`
 	// Message for a person, with the counts behind it.
 	// +optional

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/internal/runner/clean"
 	"github.com/pose-dev/pose-operator/internal/version"
 )
 
@@ -38,16 +39,32 @@ func describeCommand(streams genericiooptions.IOStreams, flags *genericclioption
 				return err
 			}
 			if report {
-				bugReport(streams.Out, job)
+				bugReport(&safe{streams.Out}, job)
 				return nil
 			}
-			describe(streams.Out, job)
+			describe(&safe{streams.Out}, job)
 			return nil
 		},
 	}
 	c.Flags().BoolVar(&report, "bug-report", false, "print what a bug report needs of the attempts that failed, as Markdown")
 	flags.AddFlags(c.Flags())
 	return c
+}
+
+// safe writes to a terminal what others wrote into a status: lines stay, and
+// nothing in them moves the cursor or turns the text around.
+type safe struct{ to io.Writer }
+
+func (s *safe) Write(p []byte) (int, error) {
+	lines := strings.Split(string(p), "\n")
+	for i, l := range lines {
+		indent := len(l) - len(strings.TrimLeft(l, " "))
+		lines[i] = l[:indent] + clean.Line(l[indent:], len(l))
+	}
+	if _, err := io.WriteString(s.to, strings.Join(lines, "\n")); err != nil {
+		return 0, fmt.Errorf("write: %w", err)
+	}
+	return len(p), nil
 }
 
 // connect to the cluster that the flags name.
@@ -259,9 +276,9 @@ func bugReport(w io.Writer, j *v1alpha1.PoseJob) {
 			fmt.Fprintf(w, "- %s: %s\n", f.name, f.value)
 		}
 		if a.Evidence != nil && len(a.Evidence.PythonStack)+len(a.Evidence.LastLines) > 0 {
-			fmt.Fprintln(w, "\n```")
-			stack(w, a, "")
-			fmt.Fprintln(w, "```")
+			// An indented block: no line of a log can end it.
+			fmt.Fprintln(w)
+			stack(w, a, "    ")
 		}
 	}
 }

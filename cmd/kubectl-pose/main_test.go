@@ -106,6 +106,17 @@ func TestSignalNames(t *testing.T) {
 	}
 }
 
+func TestNothingFromAStatusMovesTheTerminal(t *testing.T) {
+	var out bytes.Buffer
+	w := &safe{&out}
+	if _, err := w.Write([]byte("  a\x1b[31mb\u202ec\u009b2J\n\nd\n")); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); got != "  abc2J\n\nd\n" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestDescribe(t *testing.T) {
 	job := &v1alpha1.PoseJob{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "run"},
@@ -135,7 +146,7 @@ func TestDescribe(t *testing.T) {
 			t.Errorf("want %q in\n%s", want, people.String())
 		}
 	}
-	for _, want := range []string{"### Engine phalp", "- Ended by: SIGSEGV", "- Stage: DetectorLoad", "- Driver: 550.54", "```", "wrappers.py:31 nms"} {
+	for _, want := range []string{"### Engine phalp", "- Ended by: SIGSEGV", "- Stage: DetectorLoad", "- Driver: 550.54", "    Python stack", "wrappers.py:31 nms"} {
 		if !strings.Contains(report.String(), want) {
 			t.Errorf("want %q in\n%s", want, report.String())
 		}

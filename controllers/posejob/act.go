@@ -104,6 +104,9 @@ func (r *Reconciler) create(ctx context.Context, o *observation, a *v1alpha1.Att
 	if i < 0 {
 		return r.abandon(ctx, o, a, fmt.Sprintf("variant %s was removed from PoseEngine %s before its pod was made", a.Variant, e.Name))
 	}
+	if why := r.Policy.DeniedVariant(&e.Spec.Variants[i]); why != "" {
+		return r.abandon(ctx, o, a, why)
+	}
 	pod, err := render.Pod(o.job, e, &e.Spec.Variants[i], a, r.Settings)
 	if err != nil {
 		return fmt.Errorf("attempt %d of PoseJob %s: %w", a.Number, client.ObjectKeyFromObject(o.job), err)

@@ -127,13 +127,13 @@ func (r *Reconciler) step(ctx context.Context, o *observation) (ctrl.Result, err
 	// Before acting: an attempt is fresh once, and an act that fails must not make
 	// that forgotten.
 	r.learn(o, decision, next)
+	r.tell(o, decision, next)
 	switch err := r.act(ctx, o, decision, next); {
 	case errors.Is(err, errAbandoned):
 		return ctrl.Result{RequeueAfter: time.Millisecond}, nil
 	case err != nil:
 		return ctrl.Result{}, err
 	}
-	r.tell(o, decision, next)
 	again, err := r.reap(ctx, o.job, o.pods, next.Attempts, o.now)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -186,7 +186,7 @@ func (r *Reconciler) observe(ctx context.Context, job *v1alpha1.PoseJob, pods []
 			log.FromContext(ctx).Error(err, "The engine's last words are not known")
 		}
 		if err := r.gpuOf(ctx, a); err != nil {
-			return nil, err
+			log.FromContext(ctx).Error(err, "The GPU of the attempt's node is not known")
 		}
 		if v, ended := failure.Judge(*a, rules); ended {
 			status.Record(a, v, o.now)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -44,9 +45,14 @@ func (n Nodes) list(ctx context.Context) ([]metav1.PartialObjectMetadata, error)
 	return nodes.Items, nil
 }
 
+// listTime bounds a look at the cache of nodes, which waits until it is filled.
+const listTime = 10 * time.Second
+
 // Known nodes by name; nil while they cannot be read.
 func (n Nodes) Known() map[string]bool {
-	nodes, err := n.list(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), listTime)
+	defer cancel()
+	nodes, err := n.list(ctx)
 	if err != nil {
 		return nil
 	}

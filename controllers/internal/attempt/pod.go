@@ -137,6 +137,7 @@ func container(s corev1.ContainerStatus, init bool) Container {
 		if r, err := report.ParseTermination(t.Message); err == nil && r.Role == role[s.Name] && !bare {
 			c.Report = r
 			clean(r.Engine)
+			bound(r.Video)
 		} else {
 			c.RawMessage = t.Message
 		}
@@ -146,6 +147,32 @@ func container(s corev1.ContainerStatus, init bool) Container {
 
 // word is what a stage or a signal's name can be.
 var word = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]{0,39}$`)
+
+// maxFact bounds a number that a container reports: beyond it is nonsense, and
+// would overflow what is computed from it.
+const maxFact = 1 << 40
+
+func within(n int64) int64 { return min(max(0, n), maxFact) }
+
+// sha256Hex is a digest; a forged one could be anything.
+var sha256Hex = regexp.MustCompile(`^[0-9a-f]{0,64}$`)
+
+// bound what prepare measured: it decodes hostile videos.
+func bound(v *report.VideoFacts) {
+	if v == nil {
+		return
+	}
+	v.Width, v.Height, v.Frames, v.StartFrame = within(v.Width), within(v.Height), within(v.Frames), within(v.StartFrame)
+	if !(v.FPS >= 0 && v.FPS <= maxRate) { // NaN is neither
+		v.FPS = 0
+	}
+	if !sha256Hex.MatchString(v.SourceSHA256) {
+		v.SourceSHA256 = ""
+	}
+}
+
+// maxRate bounds frames per second.
+const maxRate = 1e6
 
 // maxGPU bounds the name of a GPU.
 const maxGPU = 128
@@ -164,6 +191,12 @@ func clean(e *report.EngineReport) {
 	}
 	if e.DeviceUsed != report.DeviceGPU && e.DeviceUsed != report.DeviceCPU {
 		e.DeviceUsed = ""
+	}
+	e.PeakMemoryBytes, e.LimitMemoryBytes = max(0, e.PeakMemoryBytes), max(0, e.LimitMemoryBytes)
+	for stage, sec := range e.StageSeconds {
+		if !(sec >= 0 && sec <= maxFact) {
+			delete(e.StageSeconds, stage)
+		}
 	}
 	e.GPU = strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {

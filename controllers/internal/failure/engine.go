@@ -89,13 +89,16 @@ func evidence(a attempt.Attempt, c *attempt.Container, e report.EngineReport) Ev
 	if ev.ExitCode == nil && ev.Signal == "" {
 		ev.ExitCode, ev.Signal = exitOf(c)
 	}
-	ev.Log = strings.Join(append(append([]string{}, e.LogErrors...), e.LogTail), "\n")
-	if c.Report == nil {
-		ev.Log = c.RawMessage
-		if len(a.Pod.EngineLog) > len(ev.Log) {
-			ev.Log = a.Pod.EngineLog
-		}
+	parts := append([]string{}, e.LogErrors...)
+	if e.Crash != nil && e.Crash.FatalError != "" {
+		parts = append(parts, e.Crash.FatalError)
 	}
+	parts = append(parts, e.LogTail)
+	if c.Report == nil {
+		// The kubelet's own end of the log is the surest, and may be all.
+		parts = []string{a.Pod.EngineLog, c.RawMessage}
+	}
+	ev.Log = strings.Trim(strings.Join(parts, "\n"), "\n")
 	ev.Memory = memory(c, e, ev.Signal)
 	return ev
 }

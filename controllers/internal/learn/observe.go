@@ -31,7 +31,7 @@ func Observe(job *v1alpha1.PoseJob, a *v1alpha1.Attempt) (Observation, bool) {
 		return o, a.Device != v1alpha1.GPU || a.DeviceUsed != v1alpha1.CPU
 	case a.State != v1alpha1.AttemptFailed || special(job, a):
 		return Observation{}, false
-	case a.Device == v1alpha1.GPU && died(a) && slices.Contains(crashes, a.Reason):
+	case a.Device == v1alpha1.GPU && died(a) && crashes[a.Reason] == a.Stage && a.Stage != "":
 		o.Kind = Crash
 		return o, true
 	case a.Node != "" && nodeFailed(a):
@@ -71,8 +71,11 @@ func special(job *v1alpha1.PoseJob, a *v1alpha1.Attempt) bool {
 	return t.Resources.CPU != nil
 }
 
-// crashes of a variant.
-var crashes = []string{v1alpha1.ReasonDetectorLoadCrash, v1alpha1.ReasonModelLoadCrash}
+// crashes of a variant, with the stage that each is of: an engine's own rule may
+// give the reason to a death elsewhere, and that is no crash in loading.
+var crashes = map[string]string{
+	v1alpha1.ReasonDetectorLoadCrash: v1alpha1.StageDetectorLoad, v1alpha1.ReasonModelLoadCrash: v1alpha1.StageModelLoad,
+}
 
 // deaths that may be the node's fault. Which of them it was is the log's word,
 // and does not matter here: the exit proves the death.

@@ -158,6 +158,9 @@ func actionOf(a v1alpha1.Attempt) v1alpha1.Action {
 // repeat the variant of the last attempt, if its bounds allow. Both results nil
 // mean that the ladder goes on.
 func repeat(in Input, v v1alpha1.Variant, number int32, action v1alpha1.Action) (*v1alpha1.Attempt, *end) {
+	if in.Refused[v.Name] != "" {
+		return nil, nil
+	}
 	last := in.Attempts[len(in.Attempts)-1].Attempt
 	next := intend(in, number, v)
 	next.MemoryBytes = last.MemoryBytes
@@ -261,7 +264,7 @@ func against(in Input, v v1alpha1.Variant) *v1alpha1.SkippedVariant {
 	if crashedDetector(in.Attempts, v) {
 		return skip(v1alpha1.ReasonDetectorLoadCrash, "it loads the same detector, %s, on the same device", v.Detector)
 	}
-	if small := provedTooSmall(in, v); small > 0 && v.MaxMemory != nil && v.MaxMemory.Value() <= small && sameDetectorRanOut(in, v) {
+	if small, most := provedTooSmall(in, v, true), mostMemory(in.Spec, v); small > 0 && most > 0 && most <= small {
 		return skip(v1alpha1.ReasonOutOfMemory, "it is the same image and detector, and may not have more than the %d MiB that proved too small", small>>20)
 	}
 	deadline := in.deadline()
@@ -294,16 +297,25 @@ func crashedDetector(attempts []attempt.Attempt, v v1alpha1.Variant) bool {
 	})
 }
 
+// mostMemory in bytes that a variant may have; 0 where nothing limits it.
+func mostMemory(spec *v1alpha1.PoseJobSpec, v v1alpha1.Variant) int64 {
+	own := limitOf(spec, v)
+	if own == 0 || v.MaxMemory == nil {
+		return own
+	}
+	return max(own, v.MaxMemory.Value())
+}
+
 // provedTooSmall is the largest memory in bytes with which an attempt of the
-// same image ran out; 0 when none did.
-func provedTooSmall(in Input, v v1alpha1.Variant) int64 {
+// same image, and if asked for the same detector, ran out; 0 when none did.
+func provedTooSmall(in Input, v v1alpha1.Variant, sameDetector bool) int64 {
 	var small int64
 	for _, a := range in.Attempts {
 		if a.Reason != v1alpha1.ReasonOutOfMemory || a.Variant == v.Name {
 			continue
 		}
 		i := slices.IndexFunc(in.Engine.Spec.Variants, func(o v1alpha1.Variant) bool { return o.Name == a.Variant })
-		if i < 0 || in.Engine.Spec.Variants[i].Image != v.Image {
+		if i < 0 || in.Engine.Spec.Variants[i].Image != v.Image || (sameDetector && a.Detector != v.Detector) {
 			continue
 		}
 		limit := max(a.LimitMemoryBytes, a.MemoryBytes)
@@ -313,12 +325,6 @@ func provedTooSmall(in Input, v v1alpha1.Variant) int64 {
 		small = max(small, limit)
 	}
 	return small
-}
-
-func sameDetectorRanOut(in Input, v v1alpha1.Variant) bool {
-	return slices.ContainsFunc(in.Attempts, func(a attempt.Attempt) bool {
-		return a.Reason == v1alpha1.ReasonOutOfMemory && a.Detector == v.Detector
-	})
 }
 
 // limitOf is the memory limit in bytes that a variant's pod gets unasked; 0 is
@@ -347,7 +353,7 @@ func intend(in Input, number int32, v v1alpha1.Variant) *v1alpha1.Attempt {
 		a.AvoidNodes = avoid(a.AvoidNodes, node)
 	}
 	// What ran out of memory would run out again with the same limit.
-	if small, own := provedTooSmall(in, v), limitOf(in.Spec, v); own > 0 && own <= small && v.MaxMemory != nil {
+	if small, own := provedTooSmall(in, v, false), limitOf(in.Spec, v); own > 0 && own <= small && v.MaxMemory != nil {
 		if most := v.MaxMemory.Value(); most > own {
 			// The limit that proved too small is a claim: bounded before it grows.
 			a.MemoryBytes = min(grow(min(small, most)), most)

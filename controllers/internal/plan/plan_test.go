@@ -619,6 +619,16 @@ func TestWhatIsLeftOut(t *testing.T) {
 			sameImage: true, maxMemory: "16Gi", history: []v1alpha1.Attempt{ranOut(1, "gpu", 8*gib), ranOut(2, "gpu", 16*gib)},
 			want: "gpu-yolo", skipped: []string{"gpu-half=OutOfMemory"},
 		},
+		"out of memory: the same image and detector whose limit cannot be raised at all is left out": {
+			sameImage: true, history: []v1alpha1.Attempt{ranOut(1, "gpu", 8*gib), ranOut(2, "gpu", 16*gib)},
+			want: "gpu-yolo", skipped: []string{"gpu-half=OutOfMemory"},
+		},
+		"a variant that the policy refuses by now is not repeated": {
+			refused: map[string]string{"gpu": "not allowed"}, history: []v1alpha1.Attempt{failed(1, "gpu", v1alpha1.ReasonEngineError)}, want: "gpu-half",
+		},
+		"a variant that the policy refuses by now is not repeated after a disruption either": {
+			refused: map[string]string{"gpu": "not allowed"}, history: []v1alpha1.Attempt{failed(1, "gpu", v1alpha1.ReasonDisrupted)}, want: "gpu-half",
+		},
 		"out of memory says nothing of another image": {
 			maxMemory: "16Gi", history: []v1alpha1.Attempt{ranOut(1, "gpu", 8*gib), ranOut(2, "gpu", 16*gib)}, want: "gpu-half",
 		},

@@ -123,7 +123,11 @@ func skipped(s *v1alpha1.PoseJobStatus, in Input) {
 	s.SkippedVariants = slices.DeleteFunc(s.SkippedVariants, func(v v1alpha1.SkippedVariant) bool {
 		return slices.ContainsFunc(s.Attempts, func(a v1alpha1.Attempt) bool { return a.Variant == v.Variant })
 	})
+	s.SkippedVariants = s.SkippedVariants[:min(len(s.SkippedVariants), maxSkipped)]
 }
+
+// maxSkipped bounds the list; an engine has no more variants at one time.
+const maxSkipped = 16
 
 // maxSkipMessage bounds a skipped variant's message in bytes.
 const maxSkipMessage = 500

@@ -24,8 +24,9 @@ const (
 )
 
 // gpuFile is a device file that only work on a GPU opens. nvidiactl and
-// nvidia-uvm are opened by who merely asks.
-var gpuFile = regexp.MustCompile(`^(nvidia[0-9]+|kfd|dri/renderD[0-9]+)$`)
+// nvidia-uvm are opened by who merely asks. dxg is the GPU of WSL2, nvhost and
+// nvgpu are those of Jetson boards.
+var gpuFile = regexp.MustCompile(`^(nvidia[0-9]+|kfd|dri/renderD[0-9]+|dxg|nvhost-gpu|nvhost-ctrl-gpu|nvgpu/.+)$`)
 
 // observer looks at the engine from outside: the device files that it holds
 // open, the libraries that it mapped, and the GPU's memory. It works in
