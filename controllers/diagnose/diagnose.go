@@ -81,6 +81,11 @@ func Ask(q Question) (Answer, error) {
 	f := failure.Classify(failure.Evidence{Stage: a.Stage, ExitCode: a.ExitCode, Signal: a.Signal, Memory: q.Memory, Log: q.Log}, rules)
 	a.Reason, a.Action, a.Culprit, a.CulpritLine = f.Reason, f.Action, f.Culprit, f.Line
 	a.Explanation, a.Remedy, a.LastLines = f.Explanation, f.Remedy, f.LastWords
+	if !f.Said && a.ExitCode != nil && *a.ExitCode == 0 {
+		// It did not die: what is wrong, if anything, is what it wrote.
+		a.Reason = v1alpha1.ReasonOutputInvalid
+		a.Explanation, a.Remedy = failure.Meaning(a.Reason)
+	}
 	if a.Action == "" {
 		a.Action = plan.ActionFor(a.Reason)
 	}

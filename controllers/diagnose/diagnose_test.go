@@ -72,6 +72,18 @@ func TestAsk(t *testing.T) {
 			q:      diagnose.Question{Log: "[mov,mp4 @ 0x1] moov atom not found\n", ExitCode: code(1), Engine: phalp()},
 			reason: v1alpha1.ReasonInputInvalid, action: v1alpha1.ActionFail, culprit: "moov atom", next: "the job fails",
 		},
+		"exit code 0 is no death: what it wrote is judged": {
+			q:      diagnose.Question{Log: loading + "Traceback (most recent call last):\n  File \"x.py\", line 1, in f\n    g()\nKeyError: 'person'\n", ExitCode: code(0), Engine: phalp()},
+			reason: v1alpha1.ReasonOutputInvalid, stage: "DetectorLoad", action: v1alpha1.ActionNextVariant, culprit: "KeyError",
+		},
+		"exit code 0 in detector load is no crash": {
+			q:      diagnose.Question{Log: loading, ExitCode: code(0), Engine: phalp()},
+			reason: v1alpha1.ReasonOutputInvalid, stage: "DetectorLoad", action: v1alpha1.ActionNextVariant,
+		},
+		"an exception that was swallowed is named all the same": {
+			q:      diagnose.Question{Log: loading + "Traceback (most recent call last):\n  File \"x.py\", line 1, in f\n    g()\nRuntimeError: CUDA out of memory\n", ExitCode: code(0), Engine: phalp()},
+			reason: v1alpha1.ReasonCUDAOutOfMemory, stage: "DetectorLoad", action: v1alpha1.ActionNextVariant,
+		},
 		"nothing is known": {
 			q: diagnose.Question{}, reason: v1alpha1.ReasonEngineError, action: v1alpha1.ActionRetry,
 		},

@@ -139,6 +139,52 @@ func TestThePreflightSparesTheLoad(t *testing.T) {
 	}
 }
 
+// TestASilentCrashSpeaks: a real Python interpreter dies by SIGSEGV while it loads,
+// and the plugin tells where it stood.
+func TestASilentCrashSpeaks(t *testing.T) {
+	t.Parallel()
+	name := "python-crash"
+	const program = `
+import ctypes, sys
+import numpy
+print("Loading Detection model...", flush=True)
+def load_detector():
+    ctypes.string_at(0)
+load_detector()
+`
+	crash := func(e *v1alpha1.PoseEngine) {
+		gpu, cpu := e.Spec.Variants[0], e.Spec.Variants[1]
+		gpu.Name, gpu.Device, gpu.NodeSelector, gpu.Tolerations = "python", v1alpha1.CPU, nil, nil
+		gpu.Image, gpu.ImagePullPolicy = cpu.Image, cpu.ImagePullPolicy
+		gpu.Command = []string{"python3", "-c", program}
+		gpu.Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("512Mi")}
+		e.Spec.Variants = []v1alpha1.Variant{gpu}
+	}
+	if _, err := env.StagedEngine(t.Context(), name, "hang", crash); err != nil {
+		t.Fatal(err)
+	}
+	j := finish(t, job("python-crash", name, "good.mp4", once))
+	failed(t, j, v1alpha1.ReasonDetectorLoadCrash, 1, "SIGSEGV")
+	e := j.Status.Attempts[0].Evidence
+	if e == nil || !slices.ContainsFunc(e.PythonStack, func(l string) bool { return strings.Contains(l, "load_detector") }) {
+		t.Errorf("want the Python stack down to load_detector, have %+v", e)
+	}
+	for _, args := range [][]string{{"describe"}, {"describe", "--bug-report"}} {
+		out, err := env.Run(t.Context(), "bin/kubectl-pose", append(args, "-n", namespace, j.Name)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"DetectorLoadCrash", "SIGSEGV", "load_detector", "512 MiB"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("%v: want %q in\n%s", args, want, out)
+			}
+		}
+	}
+	if out, err := env.Run(t.Context(), "bin/kubectl-pose", "describe", "-n", namespace, "nobody"); err == nil || !strings.Contains(out, `there is no PoseJob "nobody"`) {
+		t.Errorf("want an error that names the job, have %v", err)
+	}
+}
+
 func TestAGPUThatIsNotUsedIsTold(t *testing.T) {
 	t.Parallel()
 	name := "idle-gpu"

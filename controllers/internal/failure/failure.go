@@ -225,7 +225,7 @@ func input(a attempt.Attempt, _ []Rule) (Verdict, bool) {
 }
 
 // delivery: the engine ended well and deliver did not.
-func delivery(a attempt.Attempt, _ []Rule) (Verdict, bool) {
+func delivery(a attempt.Attempt, rules []Rule) (Verdict, bool) {
 	c := a.Pod.Container(attempt.ContainerDeliver)
 	if c == nil || !c.Terminated || c.ExitCode == 0 {
 		return Verdict{}, false
@@ -241,7 +241,31 @@ func delivery(a attempt.Attempt, _ []Rule) (Verdict, bool) {
 			v.Action = v1alpha1.ActionFail
 		}
 	}
+	if v.Reason == v1alpha1.ReasonOutputInvalid {
+		swallowed(&v, a, rules)
+	}
 	return v, true
+}
+
+// swallowed: an engine that catches its own exception, prints it and ends with 0,
+// as PHALP does. Its results are missing for the reason that it printed.
+func swallowed(v *Verdict, a attempt.Attempt, rules []Rule) {
+	c := a.Pod.Container(attempt.ContainerEngine)
+	if c == nil || !c.Terminated || c.ExitCode != 0 {
+		return
+	}
+	ev := evidence(a, c, engineReport(a))
+	f := Classify(ev, rules)
+	if !f.Exception {
+		return
+	}
+	v.Container, v.ExitCode, v.Signal = c.Name, ev.ExitCode, ev.Signal
+	v.Culprit, v.LastWords = f.Culprit, f.LastWords
+	v.Message = sentences([]string{"the engine ended with exit code 0 although its log ends with an exception: " + Clean(f.Culprit, 300), v.Message})
+	if f.Said {
+		v.Reason, v.Action = f.Reason, f.Action
+		v.Message = sentences([]string{v.Message, f.Explanation, f.Remedy})
+	}
 }
 
 // typed is the API's reason for one of the runner's. What is none of them was

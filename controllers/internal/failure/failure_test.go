@@ -425,6 +425,16 @@ func TestJudge(t *testing.T) {
 			rules: []v1alpha1.FailureRule{{LogPattern: `(?s)\A\s*\z`, Reason: "SaidNothing", Action: v1alpha1.ActionFail}},
 			want:  outcome{Reason: "SaidNothing", Action: v1alpha1.ActionFail, Container: "engine", ExitCode: code(1)},
 		},
+		"the engine swallowed its exception and ended with 0": {
+			pod: pod().Dead().EngineSays(0, inStage("Tracking", report.EngineReport{ExitCode: code(0), LogTail: "Traceback (most recent call last):\n  File \"PHALP.py\", line 270, in track\n    self.f()\ntorch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"})).
+				Exit("deliver", 1).Says("deliver", report.Termination{Role: report.RoleDeliver, Result: report.ResultFailed, Reason: report.ReasonOutputInvalid, Message: "pose.json is missing"}),
+			want: outcome{Reason: v1alpha1.ReasonCUDAOutOfMemory, Container: "engine", ExitCode: code(0)}, says: []string{"exit code 0 although", "CUDA out of memory", "pose.json is missing"},
+		},
+		"the engine swallowed an exception that no rule knows": {
+			pod: pod().Dead().EngineSays(0, inStage("Tracking", report.EngineReport{ExitCode: code(0), LogTail: "Traceback (most recent call last):\n  File \"PHALP.py\", line 270, in track\n    self.f()\nKeyError: 'smpl'"})).
+				Exit("deliver", 1).Says("deliver", report.Termination{Role: report.RoleDeliver, Result: report.ResultFailed, Reason: report.ReasonOutputInvalid, Message: "pose.json is missing"}),
+			want: outcome{Reason: v1alpha1.ReasonOutputInvalid, Container: "engine", ExitCode: code(0)}, says: []string{"KeyError: 'smpl'", "pose.json is missing"},
+		},
 		"the upload failed for now": {
 			pod: pod().Dead().EngineSays(0, report.EngineReport{ExitCode: code(0)}).Exit("deliver", 1).
 				Says("deliver", report.Termination{Role: report.RoleDeliver, Result: report.ResultFailed, Reason: report.ReasonDeliveryFailed, Message: "503", Temporary: true}),

@@ -29,8 +29,9 @@ type Finding struct {
 	// the end of the log where no line did.
 	Culprit string
 	Line    int
-	// Said is true when that line is what the rule looked for.
-	Said bool
+	// Said is true when that line is what the rule looked for; Exception when the
+	// log ends with a Python exception.
+	Said, Exception bool
 	// Explanation and Remedy are for a person.
 	Explanation, Remedy string
 	// LastWords are the last lines of the log.
@@ -96,7 +97,7 @@ func Classify(ev Evidence, own []Rule) Finding {
 	cause, remedy := Meaning(v1alpha1.ReasonEngineError)
 	return Finding{
 		Reason: v1alpha1.ReasonEngineError, Culprit: Clean(l.text, maxCulprit), Line: l.number,
-		Explanation: cause, Remedy: remedy, LastWords: text.lastWords(maxLastWords),
+		Explanation: cause, Remedy: remedy, LastWords: text.lastWords(maxLastWords), Exception: !text.silent(),
 	}
 }
 
@@ -107,7 +108,7 @@ const maxCulprit = 500
 const maxLastWords = 8
 
 func found(r Rule, l line, text *logText) Finding {
-	f := Finding{Reason: r.Reason, Action: r.Action, Explanation: r.Explanation, Remedy: r.Remedy, LastWords: text.lastWords(maxLastWords)}
+	f := Finding{Reason: r.Reason, Action: r.Action, Explanation: r.Explanation, Remedy: r.Remedy, LastWords: text.lastWords(maxLastWords), Exception: !text.silent()}
 	cause, remedy := Meaning(r.Reason)
 	if f.Explanation == "" {
 		f.Explanation = cause

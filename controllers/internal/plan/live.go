@@ -1,0 +1,259 @@
+package plan
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
+)
+
+// whileLive decides on a live pod.
+func whileLive(in Input, live *attempt.Attempt) Decision {
+	p := live.Pod
+	if p.Deleting {
+		d := Decision{Kind: KindWait, Reason: v1alpha1.ReasonProgressing, Message: fmt.Sprintf("attempt %d ends", live.Number)}
+		stuck := p.DeletingSince.Add(StuckTermination)
+		if in.Now.Before(stuck) {
+			d.Until = stuck
+			return d
+		}
+		d.Reason = v1alpha1.ReasonWaitingForTermination
+		d.Message = fmt.Sprintf("pod %s on node %s should have ended by %s and may still run; it is never deleted by force. If the node is gone for good, delete the node object",
+			p.Name, orUnknown(p.Node), p.DeletingSince.UTC().Format(time.RFC3339))
+		return d
+	}
+	if in.Spec.Suspend {
+		return Decision{Kind: KindEndPod, Reason: v1alpha1.ReasonSuspendedAttempt, Message: "ended by spec.suspend"}
+	}
+	deadline := in.deadline()
+	if !deadline.IsZero() && !in.Now.Before(deadline) {
+		return Decision{Kind: KindEndPod, Reason: v1alpha1.ReasonDeadlineExceeded, Message: in.deadlineMessage()}
+	}
+	if live.Reason != "" {
+		// The intent to end the pod is recorded and the deletion was not done.
+		return Decision{Kind: KindEndPod, Reason: live.Reason, Message: live.Message, Action: live.Action}
+	}
+	for _, check := range []func(Input, *attempt.Attempt) (Decision, bool){tooSlow, unschedulable, unprepared, unstartable} {
+		if d, ok := check(in, live); ok {
+			if d.Kind == KindWait {
+				d.Until = earliest(d.Until, deadline)
+			}
+			return d
+		}
+	}
+	return Decision{Kind: KindWait, Reason: v1alpha1.ReasonProgressing, Message: runningMessage(live), Until: deadline}
+}
+
+func runningMessage(a *attempt.Attempt) string {
+	on := ""
+	if a.Node != "" {
+		on = " on node " + a.Node
+	}
+	return fmt.Sprintf("attempt %d runs variant %s (%s)%s", a.Number, a.Variant, a.Device, on)
+}
+
+// unschedulable: no node takes the pod. Only that time counts, not the time
+// behind a scheduling gate. While no other variant may be tried, it waits.
+func unschedulable(in Input, live *attempt.Attempt) (Decision, bool) {
+	p := live.Pod
+	if p.Unschedulable == "" || p.Node != "" {
+		return Decision{}, false
+	}
+	d := Decision{
+		Kind: KindWait, Reason: v1alpha1.ReasonProgressing,
+		Message: fmt.Sprintf("attempt %d waits for a node: %s", live.Number, p.Unschedulable),
+	}
+	since := in.Now
+	if live.UnschedulableSince != nil {
+		since = live.UnschedulableSince.Time
+	}
+	if m := noClaim.FindStringSubmatch(p.Unschedulable); m != nil {
+		return in.withoutClaim(m[1], since), true
+	}
+	if in.Spec.PendingTimeoutSeconds == nil {
+		return d, true
+	}
+	limit := seconds(*in.Spec.PendingTimeoutSeconds)
+	over := since.Add(limit)
+	if in.Now.Before(over) {
+		d.Until = over
+		return d, true
+	}
+	if why := in.stuckWith(live, v1alpha1.ReasonNoCapacity); why != "" {
+		d.Message += fmt.Sprintf(" (for more than spec.pendingTimeoutSeconds, %s; it waits on, because %s)", limit, why)
+		return d, true
+	}
+	return Decision{
+		Kind: KindEndPod, Reason: v1alpha1.ReasonNoCapacity,
+		Message: fmt.Sprintf("no node took the pod within %s: %s", limit, p.Unschedulable),
+	}, true
+}
+
+// noClaim is how the scheduler says that a claim does not exist.
+var noClaim = regexp.MustCompile(`persistentvolumeclaim "([^"]{1,253})" not found`)
+
+// withoutClaim: no node and no variant helps while a claim is missing.
+func (in Input) withoutClaim(claim string, since time.Time) Decision {
+	d := Decision{
+		Kind: KindWait, Reason: v1alpha1.ReasonProgressing, Until: since.Add(seconds(in.Spec.StartTimeoutSeconds)),
+		Message: fmt.Sprintf("PersistentVolumeClaim %s does not exist in the job's namespace. Create it, or create the PoseJob again with another URI", claim),
+	}
+	if !in.Now.Before(d.Until) {
+		d.Kind, d.Reason, d.Action, d.Until = KindEndPod, v1alpha1.ReasonPodNotStartable, v1alpha1.ActionFail, time.Time{}
+	}
+	return d
+}
+
+// patienceWithNode is how long a node may take to prepare a pod before the job
+// says that it waits for that.
+const patienceWithNode = 10 * time.Second
+
+// unprepared: the pod has a node, and the node cannot prepare it: a Secret or a
+// volume is missing, or the node's network fails. Once it is tried elsewhere; the
+// second time the job fails, for what is missing is missing everywhere.
+func unprepared(in Input, live *attempt.Attempt) (Decision, bool) {
+	p := live.Pod
+	if p.Node == "" || !p.Unprepared || p.ScheduledAt.IsZero() {
+		return Decision{}, false
+	}
+	for _, c := range p.Containers {
+		if c.Running || c.Terminated {
+			return Decision{}, false
+		}
+	}
+	if patient := p.ScheduledAt.Add(patienceWithNode); in.Now.Before(patient) {
+		return Decision{Kind: KindWait, Reason: v1alpha1.ReasonProgressing, Message: runningMessage(live), Until: patient}, true
+	}
+	words := fmt.Sprintf("node %s cannot prepare the volumes or the network of pod %s", p.Node, p.Name)
+	if needs := needed(in.Spec); needs != "" {
+		words += fmt.Sprintf(". Do these exist in the job's namespace: %s?", needs)
+	}
+	words += fmt.Sprintf(" `kubectl describe pod %s` shows the kubelet's own words", p.Name)
+	over := p.ScheduledAt.Add(seconds(in.Spec.StartTimeoutSeconds))
+	if in.Now.Before(over) {
+		return Decision{Kind: KindWait, Reason: v1alpha1.ReasonProgressing, Message: words, Until: over}, true
+	}
+	d := Decision{Kind: KindEndPod, Reason: v1alpha1.ReasonPodNotStartable, Action: v1alpha1.ActionRetryElsewhere, Message: words}
+	for _, a := range in.Attempts {
+		if a.Reason == d.Reason && a.Action == d.Action {
+			d.Action = v1alpha1.ActionFail
+		}
+	}
+	return d, true
+}
+
+// needed are the things by name that a job's pod mounts.
+func needed(spec *v1alpha1.PoseJobSpec) string {
+	var names []string
+	for _, ref := range []struct {
+		of     string
+		secret *v1alpha1.SecretReference
+	}{{"video", spec.Video.CredentialsSecretRef}, {"output", spec.Output.CredentialsSecretRef}} {
+		if ref.secret != nil {
+			names = append(names, fmt.Sprintf("Secret %s (%s)", ref.secret.Name, ref.of))
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// stuckWith says why the ladder would have nothing after the live attempt if it
+// ended for the reason; empty when it has.
+func (in Input) stuckWith(live *attempt.Attempt, reason string) string {
+	if in.Engine == nil {
+		return "its engine is not ready"
+	}
+	if !in.left(live, reason, v1alpha1.ActionNextVariant) {
+		return "no other variant is left that the job may use"
+	}
+	return ""
+}
+
+// left says whether another variant follows if the live attempt fails so.
+func (in Input) left(live *attempt.Attempt, reason string, action v1alpha1.Action) bool {
+	in.Attempts = append([]attempt.Attempt{}, in.Attempts...)
+	for i := range in.Attempts {
+		if in.Attempts[i].Number == live.Number {
+			a := &in.Attempts[i]
+			a.State, a.Reason, a.Action, a.Pod = v1alpha1.AttemptFailed, reason, action, nil
+		}
+	}
+	next, _, _ := climb(in)
+	return next != nil
+}
+
+// Bounds of a judgement by pace: so much of it must have been seen, and it must
+// miss the deadline by so much, in percent, that no ordinary swing makes it.
+const (
+	paceFrames  = 20
+	paceSeen    = 30 * time.Second
+	paceCertain = 125
+)
+
+// tooSlow: even at the best pace that it kept up the attempt cannot end before the
+// deadline. That is said as soon as it is certain, and not at the deadline. The
+// time that it loaded and pauses in between say nothing of its pace.
+func tooSlow(in Input, live *attempt.Attempt) (Decision, bool) {
+	p, deadline := in.Pace, in.deadline()
+	if p == nil || deadline.IsZero() || p.BestMilliFPS <= 0 || p.Frames < paceFrames || p.Total <= p.Frames {
+		return Decision{}, false
+	}
+	need, left := atPace(p.Total-p.Frames, p.BestMilliFPS), deadline.Sub(in.Now)
+	if p.Tracked < paceSeen || need/paceCertain*100 <= left {
+		return Decision{}, false
+	}
+	d := Decision{
+		Kind: KindEndPod, Reason: v1alpha1.ReasonDeadlineExceeded, Action: v1alpha1.ActionFail,
+		Message: fmt.Sprintf("variant %s did %d of %d frames and needs %s more at its best pace, and spec.activeDeadlineSeconds leaves %s", live.Variant, p.Frames, p.Total, need.Round(time.Second), left.Round(time.Second)),
+	}
+	if in.Engine != nil && in.left(live, d.Reason, v1alpha1.ActionNextVariant) {
+		d.Action = v1alpha1.ActionNextVariant
+	}
+	return d, true
+}
+
+// atPace is how long so many frames take, at most a hundred years.
+func atPace(frames, milliFPS int64) time.Duration {
+	const most = 100 * 365 * 24 * 3600
+	return time.Duration(min(float64(frames)*1000/float64(milliFPS), most) * float64(time.Second))
+}
+
+// waitingForGood are container states that a person must mend.
+var waitingForGood = map[string]bool{
+	"ErrImagePull": true, "ImagePullBackOff": true, "InvalidImageName": true, "ErrImageNeverPull": true,
+	"CreateContainerConfigError": true, "CreateContainerError": true, "RunContainerError": true,
+}
+
+// unstartable: a scheduled pod whose container cannot start.
+func unstartable(in Input, live *attempt.Attempt) (Decision, bool) {
+	for _, c := range live.Pod.Containers {
+		if !waitingForGood[c.Waiting] {
+			continue
+		}
+		limit := seconds(in.Spec.StartTimeoutSeconds)
+		over := triedSince(live.Pod).Add(limit)
+		words := fmt.Sprintf("container %s cannot start: %s: %s", c.Name, c.Waiting, c.WaitingMessage)
+		if in.Now.Before(over) {
+			return Decision{Kind: KindWait, Reason: v1alpha1.ReasonProgressing, Message: words, Until: over}, true
+		}
+		return Decision{Kind: KindEndPod, Reason: v1alpha1.ReasonPodNotStartable, Message: words}, true
+	}
+	return Decision{}, false
+}
+
+// triedSince is when the kubelet first could start the container that waits: the
+// time without a node does not count, nor do the containers before it.
+func triedSince(p *attempt.Pod) time.Time {
+	since := p.Created.Time
+	if p.ScheduledAt.After(since) {
+		since = p.ScheduledAt
+	}
+	for _, c := range p.Containers {
+		if c.Init && c.FinishedAt.After(since) {
+			since = c.FinishedAt
+		}
+	}
+	return since
+}
