@@ -269,6 +269,9 @@ func (r *Reconciler) planInput(ctx context.Context, o *observation) (plan.Input,
 	}
 	if live := attempt.Live(o.attempts); live != nil {
 		in.Pace = r.paceOf(live, o.now)
+		if v, ok := failure.Hopeless(*live); ok {
+			in.Hopeless = &plan.Hopeless{Reason: v.Reason, Message: v.Message, Action: v.Action}
+		}
 	}
 	in.Refused = r.refused(o.engine.Engine)
 	err := r.advise(ctx, o, &in)

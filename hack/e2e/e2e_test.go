@@ -291,9 +291,10 @@ func TestAMissingClaimIsNamedAndEndsTheJob(t *testing.T) {
 	failed(t, j, v1alpha1.ReasonPodNotStartable, 1, "PersistentVolumeClaim nope does not exist")
 }
 
-func TestResultsWithoutABucketCostOneRun(t *testing.T) {
+func TestResultsWithoutABucketEndTheJobAtOnce(t *testing.T) {
 	t.Parallel()
-	j := finish(t, job("no-bucket", "mediapipe", "good.mp4", func(j *v1alpha1.PoseJob) {
+	// The engine would hang for a quarter of an hour: it is ended at once instead.
+	j := finish(t, job("no-bucket", stage(t, "hang"), "good.mp4", func(j *v1alpha1.PoseJob) {
 		j.Spec.Output.URI = "s3://no-such-bucket/" + namespace + "/x"
 	}))
 	failed(t, j, v1alpha1.ReasonDeliveryFailed, 1, "no-such-bucket")

@@ -116,18 +116,39 @@ func TestDeliverToS3(t *testing.T) {
 	}
 }
 
+// TestDeliverRefusesBeforeTheEngine: no engine has started, and what can never be
+// uploaded is told all the same.
+func TestDeliverRefusesBeforeTheEngine(t *testing.T) {
+	endpoint, _ := bucket(t)
+	for name, change := range map[string]func(*report.DeliverConfig){
+		"no bucket": func(c *report.DeliverConfig) { c.URI = "s3://nowhere/team-a/walk" },
+		"no right":  func(c *report.DeliverConfig) {},
+	} {
+		p := newPod(t)
+		p.writeFacts(smallVideo)
+		cfg := p.s3Deliver(endpoint, map[string]string{"no bucket": "admin-secret", "no right": "hunter2"}[name])
+		cfg.Deliver.EngineWaitSeconds = 600
+		change(cfg.Deliver)
+		if m, code, out := p.run(cfg); code != 1 || m.Reason != report.ReasonDeliveryFailed || m.Temporary {
+			t.Errorf("%s: code %d %+v\n%s", name, code, m, out)
+		}
+	}
+}
+
 func TestDeliverToS3Fails(t *testing.T) {
 	endpoint, _ := bucket(t)
 	p := newPod(t)
 	p.writeFacts(smallVideo)
 	p.run(p.engineConfig("good", p.l.OutputDir, p.l.FactsFile))
 	for name, tc := range map[string]struct {
-		endpoint, secret, want string
+		endpoint, secret, bucket, want string
 	}{
-		"wrong key":   {endpoint, "hunter2", "check the Secret"},
-		"unreachable": {"http://127.0.0.1:1", "admin-secret", "within 3 s"},
+		"wrong key":   {endpoint, "hunter2", "bucket", "check the Secret"},
+		"no bucket":   {endpoint, "admin-secret", "nowhere", "s3://nowhere/team-a/walk"},
+		"unreachable": {"http://127.0.0.1:1", "admin-secret", "bucket", "within 3 s"},
 	} {
 		cfg := p.s3Deliver(tc.endpoint, tc.secret)
+		cfg.Deliver.URI = "s3://" + tc.bucket + "/team-a/walk"
 		cfg.Deliver.TimeoutSeconds = 3
 		_ = os.Remove(p.l.Diagnostics) // its upload would be tried too
 		m, code, out := p.run(cfg)

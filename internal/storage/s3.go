@@ -218,5 +218,15 @@ func (s *s3Place) Get(ctx context.Context, key string, limit int64) ([]byte, err
 	return b, classify(Join(s.place, key), err)
 }
 
+// Check asks for one key: a bucket that is missing says so, also to a user who may
+// not list it.
+func (s *s3Place) Check(ctx context.Context) error {
+	_, _, err := s.bucket.ListPage(ctx, blob.FirstPageToken, 1, &blob.ListOptions{Prefix: s.prefix})
+	if err = classify(s.place, err); KindOf(err) == NotFound {
+		return err
+	}
+	return nil
+}
+
 func (s *s3Place) String() string { return s.place }
 func (s *s3Place) Close() error   { return s.bucket.Close() }

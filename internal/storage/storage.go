@@ -65,6 +65,9 @@ type Sink interface {
 	Stat(ctx context.Context, key string) (Info, error)
 	// Get reads a small object whole; more than limit bytes are an error.
 	Get(ctx context.Context, key string, limit int64) ([]byte, error)
+	// Check gives an error when the place is not there at all. What only an upload
+	// can tell is no error yet.
+	Check(ctx context.Context) error
 	// String names the sink without credentials.
 	String() string
 	Close() error

@@ -247,6 +247,22 @@ func delivery(a attempt.Attempt, rules []Rule) (Verdict, bool) {
 	return v, true
 }
 
+// Hopeless says of an attempt whose pod is live why it cannot succeed any more:
+// deliver has ended with a failure of its own, so that nobody takes the results
+// for which the engine still works.
+func Hopeless(a attempt.Attempt) (Verdict, bool) {
+	if a.Recorded() || a.Pod == nil || !a.Pod.Live() || a.Pod.Deleting {
+		return Verdict{}, false
+	}
+	e := a.Pod.Container(attempt.ContainerEngine)
+	if e == nil || !e.Running {
+		return Verdict{}, false
+	}
+	v, ok := delivery(a, nil)
+	v.Message = Clean(v.Message, maxMessage)
+	return v, ok
+}
+
 // swallowed: an engine that catches its own exception, prints it and ends with 0,
 // as PHALP does. Its results are missing for the reason that it printed.
 func swallowed(v *Verdict, a attempt.Attempt, rules []Rule) {

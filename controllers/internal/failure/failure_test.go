@@ -529,6 +529,35 @@ func TestJudgeBeforeTheEnd(t *testing.T) {
 	}
 }
 
+func TestHopeless(t *testing.T) {
+	failed := report.Termination{Role: report.RoleDeliver, Result: report.ResultFailed, Reason: report.ReasonDeliveryFailed, Message: "no such bucket"}
+	running := func() *gen.PodBuilder {
+		return gen.Pod("p1", 1, "gpu", v1alpha1.GPU).Phase(corev1.PodRunning).Node("n").InputsDone().Runs("engine")
+	}
+	record := gen.Attempt(1, "gpu", v1alpha1.GPU, gen.Running("p1"))
+	for name, c := range map[string]struct {
+		record v1alpha1.Attempt
+		pod    *gen.PodBuilder
+		want   bool
+	}{
+		"deliver refused while the engine runs":         {record, running().Exit("deliver", 1).Says("deliver", failed), true},
+		"both run":                                      {record, running().Runs("deliver"), false},
+		"the engine has ended as well":                  {record, running().Exit("engine", 0).Exit("deliver", 1).Says("deliver", failed), false},
+		"deliver ended well, whatever that means":       {record, running().DeliverSkipped(), false},
+		"the pod is being deleted":                      {record, running().Exit("deliver", 1).Says("deliver", failed).Deleting(-1, 30), false},
+		"the outcome is recorded":                       {gen.Attempt(1, "gpu", v1alpha1.GPU, gen.Running("p1"), gen.Failed("Disrupted")), running().Exit("deliver", 1).Says("deliver", failed), false},
+		"deliver died without a word, and is not alone": {record, running().OOMKilled("deliver"), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := attempt.Join([]v1alpha1.Attempt{c.record}, []corev1.Pod{c.pod.Build()})[0]
+			v, ok := failure.Hopeless(a)
+			if ok != c.want || (ok && v.Reason != v1alpha1.ReasonDeliveryFailed) {
+				t.Errorf("Hopeless = %+v, %v; want %v", v, ok, c.want)
+			}
+		})
+	}
+}
+
 func TestJudgeAVanishedPod(t *testing.T) {
 	v, ok := judge(t, gen.Attempt(1, "gpu", v1alpha1.GPU, gen.Running("p1")), nil)
 	if !ok || v.Reason != v1alpha1.ReasonDisrupted || !strings.Contains(v.Message, "gone") {

@@ -9,8 +9,8 @@ import (
 // text, so these bound the time as well.
 const (
 	maxLogBytes  = 256 << 10 // from the end
-	maxLogLine   = 4096      // bytes of one line
-	maxPlain     = 400       // lines without an exception that rules look at
+	maxLogLine   = 2048      // bytes of one line
+	maxPlain     = 200       // lines without an exception that rules look at
 	lookBack     = 20        // lines before an exception that may hold its cause
 	tailOfSilent = 12        // lines after an exception that still belong to it
 )

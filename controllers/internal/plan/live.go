@@ -36,6 +36,9 @@ func whileLive(in Input, live *attempt.Attempt) Decision {
 		// The intent to end the pod is recorded and the deletion was not done.
 		return Decision{Kind: KindEndPod, Reason: live.Reason, Message: live.Message, Action: live.Action}
 	}
+	if h := in.Hopeless; h != nil {
+		return Decision{Kind: KindEndPod, Reason: h.Reason, Message: h.Message, Action: h.Action}
+	}
 	for _, check := range []func(Input, *attempt.Attempt) (Decision, bool){tooSlow, unschedulable, unprepared, unstartable} {
 		if d, ok := check(in, live); ok {
 			if d.Kind == KindWait {

@@ -6,8 +6,8 @@
 //  1. A job with an accepted result is done, whatever the spec says by now.
 //  2. While a pod is live, nothing is launched. The pod is ended for suspend,
 //     the deadline, a pace by which the deadline cannot be met, a pod that no
-//     node takes while another variant is left, and a pod that cannot start; the
-//     reason is recorded before the pod is deleted. Else it is waited for.
+//     node takes while another variant is left, a pod that cannot start, and one
+//     whose results nobody can take any more; the reason is recorded before the pod is deleted. Else it is waited for.
 //  3. A suspended job launches nothing.
 //  4. What the policy denies fails the job before any pod.
 //  5. After the deadline the job fails.
@@ -95,6 +95,8 @@ type Input struct {
 	Refused map[string]string
 	// Frames of the video, 0 while nobody counted them.
 	Frames int64
+	// Hopeless is why the live attempt cannot succeed any more; nil while it can.
+	Hopeless *Hopeless
 	// Pace of the live attempt; nil while it has none.
 	Pace *Pace
 	// Learned is what other jobs' attempts teach, by variant; AvoidNodes are the
@@ -116,6 +118,13 @@ type Pace struct {
 	BestMilliFPS int64
 	// Tracked is how long ago its first frame was done.
 	Tracked time.Duration
+}
+
+// Hopeless is the end of an attempt whose pod still runs.
+type Hopeless struct {
+	Reason, Message string
+	// Action, or empty for the reason's own.
+	Action v1alpha1.Action
 }
 
 // Advice on a variant from other jobs' attempts.

@@ -195,6 +195,12 @@ func TestNext(t *testing.T) {
 		"a pod with a container that runs is prepared, whatever a stale condition says": {
 			in: input(job(), first, secrets(pod(), -600).Runs("copy")), want: plan.KindWait, why: v1alpha1.ReasonProgressing, says: "attempt 1 runs",
 		},
+		"an engine whose results nobody can take is ended": {
+			in: change(input(job(), first, pod().Phase(corev1.PodRunning).Node("n")), func(in *plan.Input) {
+				in.Hopeless = &plan.Hopeless{Reason: v1alpha1.ReasonDeliveryFailed, Message: "no such bucket", Action: v1alpha1.ActionFail}
+			}),
+			want: plan.KindEndPod, why: v1alpha1.ReasonDeliveryFailed, says: "no such bucket", action: v1alpha1.ActionFail,
+		},
 		// The job's own pace.
 		"a pace that cannot meet the deadline moves on as soon as that is certain": {
 			in:   paced(input(job().Deadline(1600), first, pod().Phase(corev1.PodRunning).Node("n")), plan.Pace{Frames: 100, Total: 4000, BestMilliFPS: 2000, Tracked: 50 * time.Second}),

@@ -50,6 +50,10 @@ func (r *Role) Run(ctx context.Context) (*report.Termination, error) {
 		return t, err
 	}
 	started := time.Now()
+	// Before the engine has cost anything: a place that refuses now refuses later.
+	if err := r.refused(ctx); err != nil {
+		return t, err
+	}
 	if !r.Config.EngineEnded {
 		if why, err := r.await(ctx, facts); why != "" || err != nil {
 			if err == nil {
@@ -65,6 +69,36 @@ func (r *Role) Run(ctx context.Context) (*report.Termination, error) {
 		r.diagnostics(ctx)
 	}
 	return t, err
+}
+
+// checkTime bounds the first look at the place of the results.
+const checkTime = 30 * time.Second
+
+// refused says why nothing can ever be uploaded: no such bucket, no right to it, or
+// a folder of somebody else's. A place that does not answer may do so later.
+func (r *Role) refused(ctx context.Context) error {
+	u, err := r.uploader(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = u.sink.Close() }()
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	err = u.sink.Check(ctx)
+	if err == nil {
+		var raw []byte
+		raw, err = u.sink.Get(ctx, result.ManifestFile, maxDocument)
+		switch {
+		case storage.KindOf(err) == storage.NotFound:
+			return nil
+		case err == nil:
+			_, err = decidePointer(raw, r.Job, storage.Join(r.Config.URI, result.ManifestFile))
+		}
+	}
+	if err == nil || ctx.Err() != nil || storage.Temporary(err) {
+		return nil
+	}
+	return u.failure(ctx, err)
 }
 
 // await follows the engine to its end. It says why there is nothing to judge, or
