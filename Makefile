@@ -87,7 +87,7 @@ verify: $(CONTROLLER_GEN) $(HELM) ## Check that generated files are up to date, 
 
 .PHONY: test-unit
 test-unit: kube $(VERSITYGW) ## Unit tests, and tests against a real API server and a real S3 server.
-	POSE_TEST_VERSITYGW=$(VERSITYGW) go test -race ./...
+	POSE_TEST_VERSITYGW=$(VERSITYGW) go test -race -parallel 4 ./...
 	cd hack/cluster && go test ./...
 
 .PHONY: test-engine
@@ -96,7 +96,7 @@ test-engine: debian-packages ## Tests of the mediapipe engine (Python).
 
 .PHONY: test-e2e
 test-e2e: load $(HELM) $(KUBECTL) $(VERSITYGW) ## End-to-end tests on the two-node cluster.
-	go test -tags e2e -count=1 -timeout 30m -v ./hack/e2e
+	go test -tags e2e -count=1 -parallel 4 -timeout 30m -v ./hack/e2e
 
 .PHONY: test
 test: debian-packages lint verify test-unit test-engine test-e2e ## All of it.

@@ -105,6 +105,18 @@ func TestWhatAKubeletSays(t *testing.T) {
 	}
 }
 
+// changeEngine of the place. Every manager of these tests writes the status of every
+// engine, so that a change may have to be tried again.
+func (p *place) changeEngine(change func(*v1alpha1.PoseEngine)) {
+	p.Helper()
+	p.g.Eventually(func(g Gomega) {
+		var e v1alpha1.PoseEngine
+		g.Expect(api.Get(ctx, client.ObjectKey{Name: p.engine}, &e)).To(Succeed())
+		change(&e)
+		g.Expect(api.Update(ctx, &e)).To(Succeed())
+	}).Should(Succeed())
+}
+
 func avoids(pod *corev1.Pod, node string) bool {
 	if pod.Spec.Affinity == nil || pod.Spec.Affinity.NodeAffinity == nil {
 		return false
@@ -128,10 +140,8 @@ func TestLearning(t *testing.T) {
 	}}}
 	p.must(api.Create(ctx, node))
 	t.Cleanup(func() { _ = api.Delete(ctx, node) })
+	p.changeEngine(func(e *v1alpha1.PoseEngine) { e.Spec.Variants[0].NodeSelector = map[string]string{"of": p.namespace} })
 	var engine v1alpha1.PoseEngine
-	p.must(api.Get(ctx, client.ObjectKey{Name: p.engine}, &engine))
-	engine.Spec.Variants[0].NodeSelector = map[string]string{"of": p.namespace}
-	p.must(api.Update(ctx, &engine))
 	p.options.Learning.SingleTenant = true // one namespace is all that this manager sees
 	p.start()
 	crash := func(name string) {
@@ -173,9 +183,9 @@ func TestLearning(t *testing.T) {
 	p.submit("f", func(j *v1alpha1.PoseJob) { j.Spec.Variants = []string{"gpu", "cpu"} })
 	p.g.Expect(p.podOf("f", 1).Labels[v1alpha1.LabelVariant]).To(Equal("gpu"))
 
-	p.must(api.Get(ctx, client.ObjectKey{Name: p.engine}, &engine))
-	engine.Annotations = map[string]string{v1alpha1.AnnotationClearLearned: "now"}
-	p.must(api.Update(ctx, &engine))
+	p.changeEngine(func(e *v1alpha1.PoseEngine) {
+		e.Annotations = map[string]string{v1alpha1.AnnotationClearLearned: "now"}
+	})
 	p.g.Eventually(func(g Gomega) {
 		g.Expect(api.Get(ctx, client.ObjectKey{Name: p.engine}, &engine)).To(Succeed())
 		g.Expect(engine.Status.Learned).To(BeEmpty())
@@ -211,10 +221,7 @@ func (p *place) podOf(job string, attempt int) *corev1.Pod {
 // TestAnEngineThatNoRunnerWatches: it is refused until the policy allows it.
 func TestAnEngineThatNoRunnerWatches(t *testing.T) {
 	p := newPlace(t).withEngine()
-	var engine v1alpha1.PoseEngine
-	p.must(api.Get(ctx, client.ObjectKey{Name: p.engine}, &engine))
-	engine.Spec.Variants[0].Runner = v1alpha1.RunnerNone
-	p.must(api.Update(ctx, &engine))
+	p.changeEngine(func(e *v1alpha1.PoseEngine) { e.Spec.Variants[0].Runner = v1alpha1.RunnerNone })
 	p.start()
 	p.submit("run")
 	pod := p.pod(1)

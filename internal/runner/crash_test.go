@@ -48,6 +48,7 @@ wait_for_weights()
 
 // TestPythonCrash: a real segmentation fault under a real faulthandler.
 func TestPythonCrash(t *testing.T) {
+	t.Parallel()
 	p := newPod(t)
 	cfg := p.engineConfig("")
 	cfg.Exec.Command = python(t, crashing)
@@ -80,6 +81,7 @@ func checkStack(t *testing.T, e *report.EngineReport, fatal string, functions ..
 
 // TestStalledPython: the abort makes it tell where it stands.
 func TestStalledPython(t *testing.T) {
+	t.Parallel()
 	p := newPod(t)
 	cfg := p.engineConfig("")
 	cfg.Exec.Command, cfg.Exec.StallTimeoutSeconds = python(t, hanging), 5
@@ -93,6 +95,7 @@ func TestStalledPython(t *testing.T) {
 // TestStageStalls: a stage has a limit of its own, shorter or longer than the
 // engine's.
 func TestStageStalls(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		general, stage int64
 		want           string
@@ -117,6 +120,7 @@ func TestStageStalls(t *testing.T) {
 // TestJumpingStages: a log that jumps between stages does not make the runner
 // write a message a line, and word of the last stage is left all the same.
 func TestJumpingStages(t *testing.T) {
+	t.Parallel()
 	p := newPod(t)
 	c := p.start(p.engineConfig("jumps"))
 	c.await("the last stage", func() bool { return strings.Contains(c.out.String(), "stage=detector") })
@@ -127,6 +131,7 @@ func TestJumpingStages(t *testing.T) {
 // TestVersionsOfPython: a process that maps files of a packages folder shows
 // what is installed there, and its interpreter, without any code being run.
 func TestVersionsOfPython(t *testing.T) {
+	t.Parallel()
 	site := filepath.Join(t.TempDir(), "lib/python3.9/site-packages")
 	for _, name := range []string{"torch-2.1.2+cu121.dist-info", "phalp-0.1.3.dist-info", "torch"} {
 		if err := os.MkdirAll(filepath.Join(site, name), 0o755); err != nil {

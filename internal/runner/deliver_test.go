@@ -17,6 +17,7 @@ var smallVideo = report.VideoFacts{Width: 64, Height: 48, FPS: 10, Frames: 20}
 
 // TestDeliverJudges runs engine and deliver together, for each kind of end.
 func TestDeliverJudges(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		how    string
 		result report.Result
@@ -62,6 +63,7 @@ func TestDeliverJudges(t *testing.T) {
 
 // TestDeliverComesLate starts deliver when the engine has come and gone.
 func TestDeliverComesLate(t *testing.T) {
+	t.Parallel()
 	p, claim := newPod(t), t.TempDir()
 	p.writeFacts(smallVideo)
 	p.run(p.engineConfig("good", p.l.OutputDir, p.l.FactsFile))
@@ -74,6 +76,7 @@ func TestDeliverComesLate(t *testing.T) {
 // TestDeliverAfterTheEngine: without a runner the engine ran before deliver.
 // There is no socket and no report, and the outputs alone are judged.
 func TestDeliverAfterTheEngine(t *testing.T) {
+	t.Parallel()
 	for how, want := range map[string]string{"good": "", "nobody": "", "short": "covers 19 frames", "nothing": "wrote none"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
@@ -103,6 +106,7 @@ func TestDeliverAfterTheEngine(t *testing.T) {
 // TestDeliverAfterAPreflight: a preflight that failed leaves nothing to judge,
 // whatever its exit code was.
 func TestDeliverAfterAPreflight(t *testing.T) {
+	t.Parallel()
 	p, claim := newPod(t), t.TempDir()
 	p.writeFacts(smallVideo)
 	cfg := p.engineConfig("good", p.l.OutputDir, p.l.FactsFile)
@@ -119,6 +123,7 @@ func TestDeliverAfterAPreflight(t *testing.T) {
 }
 
 func TestDeliverWhenExecIsKilled(t *testing.T) {
+	t.Parallel()
 	p, claim := newPod(t), t.TempDir()
 	p.writeFacts(smallVideo)
 	d := p.start(deliverConfig(claim))
@@ -132,6 +137,7 @@ func TestDeliverWhenExecIsKilled(t *testing.T) {
 }
 
 func TestDeliverWithoutEngine(t *testing.T) {
+	t.Parallel()
 	p := newPod(t)
 	p.writeFacts(smallVideo)
 	cfg := deliverConfig(t.TempDir())
@@ -153,6 +159,7 @@ func TestDeliverWithoutEngine(t *testing.T) {
 
 // TestRootPointer covers who may replace the root's manifest.
 func TestRootPointer(t *testing.T) {
+	t.Parallel()
 	pointer := func(change func(*result.Pointer)) string {
 		p := result.Pointer{
 			APIVersion: result.APIVersion, Kind: result.KindPointer, Attempt: 1, AttemptID: "1-older",
@@ -203,6 +210,7 @@ func TestRootPointer(t *testing.T) {
 // TestForgedEnd: an engine can write to the socket's folder, but saying "exit 0"
 // proves nothing.
 func TestForgedEnd(t *testing.T) {
+	t.Parallel()
 	m, code, out := afterSaying(t, "no json\n{\"exitCode\":0,\"frames\":20}\n")
 	if code != 1 || m.Reason != report.ReasonOutputInvalid {
 		t.Fatalf("code %d %+v\n%s", code, m, out)

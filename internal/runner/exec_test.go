@@ -17,6 +17,7 @@ import (
 )
 
 func TestEngineEnds(t *testing.T) {
+	t.Parallel()
 	code := func(n int32) *int32 { return &n }
 	for _, tc := range []struct {
 		name, how string
@@ -60,6 +61,7 @@ func TestEngineEnds(t *testing.T) {
 func equal(a, b *int32) bool { return a == nil && b == nil || a != nil && b != nil && *a == *b }
 
 func TestEngineThatCannotStart(t *testing.T) {
+	t.Parallel()
 	text := filepath.Join(t.TempDir(), "text")
 	if err := os.WriteFile(text, []byte("no program"), 0o700); err != nil {
 		t.Fatal(err)
@@ -104,6 +106,7 @@ func TestEngineEnvironment(t *testing.T) {
 }
 
 func TestEngineHasNoNetwork(t *testing.T) {
+	t.Parallel()
 	p := newPod(t)
 	_, code, out := p.run(p.engineConfig("sockets"))
 	if code != 0 {
@@ -130,6 +133,7 @@ func TestEngineHasNoNetwork(t *testing.T) {
 }
 
 func TestStalledEngine(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"hang", "deaf"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
@@ -149,6 +153,7 @@ func TestStalledEngine(t *testing.T) {
 }
 
 func TestSIGTERM(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		how  string
 		exit int
@@ -174,6 +179,7 @@ func TestSIGTERM(t *testing.T) {
 }
 
 func TestOrphansDoNotHoldTheContainer(t *testing.T) {
+	t.Parallel()
 	p := newPod(t)
 	m, code, out := p.run(p.engineConfig("orphan"))
 	if code != 5 || *m.Engine.ExitCode != 5 {
@@ -198,6 +204,7 @@ func TestOrphansDoNotHoldTheContainer(t *testing.T) {
 // TestAsPID1 runs exec as PID 1 of a PID namespace of its own, as in a container:
 // signals reach the engine, and orphans are reaped.
 func TestAsPID1(t *testing.T) {
+	t.Parallel()
 	p := newPod(t)
 	cfg := p.engineConfig("segv")
 	c := p.startAs(cfg, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID})
@@ -217,6 +224,7 @@ func TestAsPID1(t *testing.T) {
 }
 
 func TestPeakMemory(t *testing.T) {
+	t.Parallel()
 	p := newPod(t)
 	m, code, out := p.run(p.engineConfig("memory"))
 	if code != 0 || m.Engine.PeakMemoryBytes < 96<<20 {
@@ -227,6 +235,7 @@ func TestPeakMemory(t *testing.T) {
 // TestSocketClosesWhenExecIsKilled is what deliver relies on: the kernel ends the
 // connection when the runner is killed without a word.
 func TestSocketClosesWhenExecIsKilled(t *testing.T) {
+	t.Parallel()
 	p := newPod(t)
 	c := p.start(p.engineConfig("go", filepath.Join(p.root, "stop")))
 	var conn net.Conn

@@ -23,6 +23,7 @@ func fetchConfig(uri string) report.Config {
 }
 
 func TestFetch(t *testing.T) {
+	t.Parallel()
 	body := strings.Repeat("video", 1000)
 	sum := sha256.Sum256([]byte(body))
 	digest := hex.EncodeToString(sum[:])
@@ -78,6 +79,7 @@ func TestFetch(t *testing.T) {
 
 // TestFetchFillsTheVolume uses a volume that is really too small.
 func TestFetchFillsTheVolume(t *testing.T) {
+	t.Parallel()
 	p := newPod(t)
 	dir := filepath.Dir(p.l.SourceFile)
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
@@ -98,6 +100,7 @@ func TestFetchFillsTheVolume(t *testing.T) {
 }
 
 func TestFetchIsTerminated(t *testing.T) {
+	t.Parallel()
 	asked := make(chan struct{}, 1)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte("x"))
@@ -121,6 +124,7 @@ func TestFetchIsTerminated(t *testing.T) {
 }
 
 func TestBadConfig(t *testing.T) {
+	t.Parallel()
 	p := newPod(t)
 	m, code, out := p.run(report.Config{Role: "dance"})
 	if code != 1 || m.Reason != report.ReasonConfig || !strings.Contains(m.Message, "dance") {

@@ -18,6 +18,7 @@ func (p *pod) preflight(pre report.PreflightConfig) report.Config {
 }
 
 func TestPreflight(t *testing.T) {
+	t.Parallel()
 	self := func(how string) []string { return []string{os.Args[0], "engine=" + how} }
 	for _, tc := range []struct {
 		name    string
@@ -65,6 +66,7 @@ func TestPreflight(t *testing.T) {
 // TestPreflightStall: the limit of the stage that it counts for holds, and its
 // stacks are told.
 func TestPreflightStall(t *testing.T) {
+	t.Parallel()
 	p := newPod(t)
 	cfg := p.preflight(report.PreflightConfig{Command: python(t, hanging), Stage: "Detector"})
 	cfg.Exec.Stages[1].StallTimeoutSeconds = 5
@@ -77,6 +79,7 @@ func TestPreflightStall(t *testing.T) {
 
 // TestPreflightCrash: its stack is the attempt's.
 func TestPreflightCrash(t *testing.T) {
+	t.Parallel()
 	p := newPod(t)
 	m, code, out := p.run(p.preflight(report.PreflightConfig{Command: python(t, crashing)}))
 	if code != 139 || m.Engine.Stage != "DetectorLoad" || !m.Engine.Preflight {
@@ -88,6 +91,7 @@ func TestPreflightCrash(t *testing.T) {
 // TestPreflightIsTold: a runner that is killed with its preflight has left word
 // of it, and one that is told to end starts no engine.
 func TestPreflightIsTold(t *testing.T) {
+	t.Parallel()
 	stop := filepath.Join(t.TempDir(), "stop")
 	p := newPod(t)
 	c := p.start(p.preflight(report.PreflightConfig{Command: []string{os.Args[0], "engine=go", stop}}))

@@ -33,6 +33,7 @@ func decoded(t *testing.T, path string) (frames, size string) {
 }
 
 func TestPrepare(t *testing.T) {
+	t.Parallel()
 	tool(t, "ffmpeg", "ffprobe")
 	h264 := []string{"-c:v", "libx264", "-pix_fmt", "yuv420p"}
 	source := func(t *testing.T, name string, args ...string) string {
@@ -118,6 +119,7 @@ func TestPrepare(t *testing.T) {
 
 // TestCutIsExact compares the very pictures: frame i of the cut is frame start+i.
 func TestCutIsExact(t *testing.T) {
+	t.Parallel()
 	tool(t, "ffmpeg", "ffprobe")
 	p := newPod(t)
 	path := filepath.Join(t.TempDir(), "a.mp4")
@@ -144,6 +146,7 @@ func TestCutIsExact(t *testing.T) {
 }
 
 func TestPrepareRefuses(t *testing.T) {
+	t.Parallel()
 	tool(t, "ffmpeg", "ffprobe")
 	file := func(content string) func(*testing.T, string) {
 		return func(t *testing.T, path string) {

@@ -72,6 +72,7 @@ func (p *pod) s3Deliver(endpoint, secret string) report.Config {
 
 // TestDeliverToS3 uploads through a proxy that refuses the first requests.
 func TestDeliverToS3(t *testing.T) {
+	t.Parallel()
 	endpoint, dir := bucket(t)
 	target, _ := url.Parse(endpoint)
 	var requests atomic.Int32
@@ -119,10 +120,11 @@ func TestDeliverToS3(t *testing.T) {
 // TestDeliverRefusesBeforeTheEngine: no engine has started, and what can never be
 // uploaded is told all the same.
 func TestDeliverRefusesBeforeTheEngine(t *testing.T) {
+	t.Parallel()
 	endpoint, _ := bucket(t)
 	for name, change := range map[string]func(*report.DeliverConfig){
 		"no bucket": func(c *report.DeliverConfig) { c.URI = "s3://nowhere/team-a/walk" },
-		"no right":  func(c *report.DeliverConfig) {},
+		"no right":  func(*report.DeliverConfig) {},
 	} {
 		p := newPod(t)
 		p.writeFacts(smallVideo)
@@ -136,6 +138,7 @@ func TestDeliverRefusesBeforeTheEngine(t *testing.T) {
 }
 
 func TestDeliverToS3Fails(t *testing.T) {
+	t.Parallel()
 	endpoint, _ := bucket(t)
 	p := newPod(t)
 	p.writeFacts(smallVideo)

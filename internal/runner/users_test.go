@@ -12,6 +12,7 @@ import (
 // TestUsersOfTheirOwn runs exec and deliver as two users who share the pod's
 // group only, on volumes as the kubelet makes them for an fsGroup.
 func TestUsersOfTheirOwn(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("SKIPPED: needs root to become other users")
 	}

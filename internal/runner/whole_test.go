@@ -28,6 +28,7 @@ func deliverConfig(claim string) report.Config {
 
 // TestWholePod runs every role after the other on a real video, as the pod does.
 func TestWholePod(t *testing.T) {
+	t.Parallel()
 	tool(t, "ffmpeg", "ffprobe")
 	p := newPod(t)
 	claim := t.TempDir()

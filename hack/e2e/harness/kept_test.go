@@ -138,13 +138,17 @@ func TestEndStoreOfAStranger(t *testing.T) {
 				_ = stranger.Process.Kill()
 				_ = stranger.Wait()
 			})
+			itself := kept{PID: stranger.Process.Pid, Argv: stranger.Args}
+			for !itself.alive() { // exec shows the new command line a moment later
+				time.Sleep(time.Millisecond)
+			}
 			if err := (kept{PID: stranger.Process.Pid, Argv: argv}).write(dir); err != nil {
 				t.Fatal(err)
 			}
 			if pid, err := EndStore(dir); err != nil || pid != 0 {
 				t.Errorf("ended %d, %v", pid, err)
 			}
-			if !(kept{PID: stranger.Process.Pid, Argv: stranger.Args}).alive() {
+			if !itself.alive() {
 				t.Error("the stranger was ended")
 			}
 			if _, err := os.Stat(dir + ".json"); !os.IsNotExist(err) {
