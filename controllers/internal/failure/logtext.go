@@ -64,7 +64,7 @@ var (
 	// derived exceptions tell nothing of their own: what they stumbled over was
 	// printed before, by a library that is not Python.
 	derived   = regexp.MustCompile(`^\s*(?:\w+\.)*(?:IndexError|StopIteration|ZeroDivisionError|UnboundLocalError|CalledProcessError|ChildFailedError|ProcessExitedException|SystemExit|AssertionError\s*$|AssertionError:\s*$|AttributeError: 'NoneType'|TypeError: 'NoneType'|TypeError: cannot unpack non-iterable NoneType|ValueError: (?:need at least one array|max\(\) arg|min\(\) arg|not enough values to unpack|attempt to get arg)|RuntimeError: DataLoader worker .* exited unexpectedly)`)
-	quoted    = regexp.MustCompile(`CalledProcessError: Command |ProcessExitedException|returned non-zero exit status`)
+	quoted    = regexp.MustCompile(`returned non-zero exit status`)
 	nativeEnd = regexp.MustCompile(`(?i)^\s*(?:terminate called|Fatal Python error|Segmentation fault|Aborted|Bus error|Killed|Illegal instruction|Floating point exception)|^F\d{4} |core dumped`)
 )
 
@@ -169,7 +169,7 @@ func (t *logText) chainStart(at int) int {
 			i--
 		}
 		if i < 0 {
-			return at
+			return 0 // the log was cut within the chain
 		}
 		at = i
 	}
