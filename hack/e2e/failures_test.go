@@ -320,7 +320,7 @@ func TestAPaceThatCannotMeetTheDeadlineEndsEarly(t *testing.T) {
 		// pace, and far too little for all.
 		j.Spec.ActiveDeadlineSeconds = new(int64(75))
 	}))
-	failed(t, j, v1alpha1.ReasonDeadlineExceeded, 1, "at its pace")
+	failed(t, j, v1alpha1.ReasonDeadlineExceeded, 1, "at its best pace")
 	if took := j.Status.CompletionTime.Sub(j.Status.StartTime.Time); took >= 75*time.Second {
 		t.Errorf("it was ended at the deadline, after %s, and not as soon as it was certain", took)
 	}

@@ -52,7 +52,7 @@ var hardwareRules = []v1alpha1.FailureRule{
 			`fallen off the bus`, `GPU is lost`, `uncorrectable (?:NVLink|ECC)`, `double[- ]bit ECC`, `\bECC error`, `cudaErrorECCUncorrectable`,
 			`hardware stack error`, `cudaErrorHardwareStackError`, `CUDA_ERROR_(?:ECC_UNCORRECTABLE|HARDWARE_STACK_ERROR|NVLINK_UNCORRECTABLE)`,
 			`row remapp(?:er|ing) (?:failure|error)`, `GPU requires reset`, `GPU reset (?:required|failed)`, `amdgpu.*(?:GPU reset|ring \w+ timeout|RAS.*uncorrectable)`,
-			`Unable to determine the device handle for (?:GPU|gpu)`, `GSP (?:RPC|firmware).*(?:timeout|timed out|crash)`,
+			`Unable to determine the device handle for (?:GPU|gpu)`, `GSP (?:RPC|firmware).*(?:timeout|timed out|crash)`, `\bGSP Timeout\b|kgspLogRpcTimeout`,
 		),
 		Reason: v1alpha1.ReasonGPUHardwareFault,
 	},
@@ -77,7 +77,7 @@ var gpuMemoryRules = []v1alpha1.FailureRule{
 		LogPattern: words(
 			`out[- ]of[- ]memory\b.{0,60}\b(?:on|in) (?:the )?(?:CUDA|GPU|device)`, `VK_ERROR_OUT_OF_DEVICE_MEMORY|vkAllocateMemory failed`, `GPU_\d_bfc`, `BFC ?Arena.*(?:failed to allocate|available memory)`, `OOM when allocating tensor.*GPU`, `RESOURCE_EXHAUSTED: .*(?:OOM|out of memory|device)`,
 			`ResourceExhaustedError.*(?:OOM|memory)`, `cupy.*OutOfMemoryError`, `cudaSuccess \(2 vs\. 0\)`, `(?:GPU|VRAM|video memory|device memory).{0,40}(?:exhausted|insufficient|not enough|is full)`,
-			`(?:insufficient|not enough|out of) (?:GPU|VRAM|video|device) memory`, `Tried to allocate .*(?:GPU \d|total capacity)`, `NVRM.*out of memory`,
+			`(?:insufficient|not enough|out of) (?:GPU|VRAM|video|device) memory`, `cuda runtime error \(2\)|THCudaCheck FAIL.*error=2\b`, `Tried to allocate .*(?:GPU \d|total capacity)`, `NVRM.*out of memory`,
 			`failed to allocate \S+ ?\S* .*on (?:device|GPU)`, `Unable to allocate \w+ memory on (?:device|GPU)`, `\[MemUsageChange\].*fail|TRT.*(?:OutOfMemory|out of memory)|OutOfMemory.*(?:TensorRT|GPU)`,
 		),
 		Reason: v1alpha1.ReasonCUDAOutOfMemory,
@@ -181,7 +181,7 @@ var weightRules = []v1alpha1.FailureRule{
 			`(?:No such file|not found|not exist|doesn't exist|cannot find|can't find|cannot open|can't open|couldn't open|failed to open|unable to open|missing|not a file|Errno 2).{0,200}`+weightFile,
 			weightFile+`.{0,60}(?:not found|not exist|doesn't exist|No such file|missing|not a file|failed\. ?File doesn't exist)`,
 			`(?:No such file|not found|not exist|doesn't exist).{0,160}/(?:weights|checkpoints?|ckpts?|models?|body_models?|pretrained\w*|model_zoo)/`, `\b(?:SMPL|MANO|FLAME|J_regressor)[-_\w]*\b.{0,80}(?:not found|not exist|missing|download)`, `(?:cannot|could ?n[o']t|can't|failed to|unable to) (?:find|locate|load|open|read) .{0,60}(?:weights?|checkpoint|model file|pre-?trained)`,
-			`(?:weights?|checkpoint|pre-?trained model|model file)s?\b.{0,80}(?:not found|not exist|missing|could not be found)`, `No (?:checkpoint|weights?|model file)s? found`, `NO_SUCHFILE`,
+			`AssertionError: Checkpoint `, `(?:weights?|checkpoint|pre-?trained model|model file)s?\b.{0,80}(?:not found|not exist|missing|could not be found)`, `No (?:checkpoint|weights?|model file)s? found`, `NO_SUCHFILE`,
 		),
 		Reason: v1alpha1.ReasonWeightsMissing,
 	},
@@ -227,7 +227,7 @@ var renderingRules = []v1alpha1.FailureRule{
 	},
 	{
 		LogPattern: words(
-			`qt\.qpa\.|Qt platform plugin`, `\bGLX\w*|\bglX\w+`, `GLFWError|glfw\w* (?:error|failed)|GLFW.{0,40}(?:fail|error|not)`, `lib(?:E?GL|OSMesa|GLESv?\d?|GLX|OpenGL|GLU|glut)\S*\.so\S*`, `\bGLError\b|OpenGL\.error|glGetError`, `attribute 'gl[A-Z]\w+'`, `module 'OpenGL|from 'OpenGL|No module named '?(?:OpenGL|pyrender|pyglet|osmesa|EGL)`,
+			`qt\.qpa\.|Qt platform plugin`, `\bGLX\w*|\bglX\w+`, `GLFWError|glfw\w* (?:error|failed)|GLFW.{0,40}(?:fail|error|not)`, `\blib(?:E?GL|OSMesa|GLESv?\d?|GLX|GLdispatch|OpenGL|GLU|glut)(?:[-_.][\w.-]*)?\.so\S*`, `\bGLError\b|OpenGL\.error|glGetError`, `attribute 'gl[A-Z]\w+'`, `module 'OpenGL|from 'OpenGL|No module named '?(?:OpenGL|pyrender|pyglet|osmesa|EGL)`,
 			`OpenGL.{0,60}(?:not (?:available|supported|found)|fail|required|context)`, `(?:GL|OpenGL|rendering) context.{0,60}(?:fail|not|could|cannot|unable|error)`, `\bGLEW\b.{0,60}(?:fail|error|not)|initializing GLEW`, `VK_ERROR_\w+|vkCreate\w+|vulkan.{0,40}(?:fail|error|not)`, `pyrender.{0,60}(?:error|fail)`, `The function is not implemented\. Rebuild the library with Windows`, `(?:MESA|mesa)[-:].{0,60}(?:fail|error)|failed to load driver: \w+|MESA-LOADER`, `nvidia-drm|/dev/dri/\S+.{0,60}(?:denied|No such|fail)`, `gfx::.*GpuInit|xcb.{0,30}(?:could not|error)`,
 		),
 		Reason: v1alpha1.ReasonRenderingUnavailable,

@@ -51,13 +51,13 @@ var (
 	// An event of Kubernetes begins with its type, and NCCL calls its errors
 	// warnings: neither is one of a program that goes on.
 	event   = regexp.MustCompile(`^\s*Warning\s+[A-Z]\w+\s+\S+\s|\bNCCL WARN\b`)
-	warning = regexp.MustCompile(`(?i)\bwarn(?:ing)?\b|\b[A-Z]\w*Warning: |^\[?W\d{4} |^\[W |: W (?:tensorflow|external)/|\bWARN:\d|^\s*\[WARN|libEGL warning|\bdeprecated\b`)
+	warning = regexp.MustCompile(`(?i)\bwarn(?:ing)?\b|\b[A-Z]\w*Warning: |^\[?W\d{4} |^\[W |: W (?:tensorflow|external)/|\bWARN:\d|^\s*\[WARN|libEGL warning|\bdeprecated\b|potential root causes|possible causes|^\s*if you (?:encounter|see|get|run into)\b`)
 	info    = regexp.MustCompile(`^\s*\[?(?:INFO|DEBUG)\b|\[(?:INFO|DEBUG)\]|^I\d{4} |: I (?:tensorflow|external)/|\s(?:INFO|DEBUG):?\s|\[INFO:\d`)
 	// bareWarning ends a line whose text follows on the next ones.
 	bareWarning = regexp.MustCompile(`\b[A-Z]\w*Warning:\s*$`)
 
 	tracebackHead = regexp.MustCompile(`Traceback \(most recent call (?:last|first)\)`)
-	frameLine     = regexp.MustCompile(`^\s*File "[^"]*", line \d+|^\s+\[Previous line repeated|^\s*[\^~]+\s*$|^\s+\.\.\.<\d+ lines>\.\.\.`)
+	frameLine     = regexp.MustCompile(`^\s*(?:#\d+:? +0x[0-9a-f]+|\[?0x[0-9a-f]{6,}\]?[ ,]|frame #\d+: |@ +0x[0-9a-f]+ )|^\s*File "[^"]*", line \d+|^\s+\[Previous line repeated|^\s*[\^~]+\s*$|^\s+\.\.\.<\d+ lines>\.\.\.`)
 	chainLine     = regexp.MustCompile(`^\s*(?:During handling of the above exception, another exception occurred|The above exception was the direct cause of the following exception):`)
 	// exceptionLine is how CPython prints an exception, with its module or without.
 	exceptionLine = regexp.MustCompile(`^\s*(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit|NotFound|Timeout|Failure)\b(?::|$)|^\s*(?:[a-z_]\w*\.)+[A-Za-z]\w*(?:Error|Exception|error): `)
