@@ -66,7 +66,7 @@ var hardwareRules = []v1alpha1.FailureRule{
 var gpuMemoryRules = []v1alpha1.FailureRule{
 	{
 		LogPattern: words(
-			`\b(?:CUDA|HIP|XPU|MPS|GPU|VRAM|device)\b.{0,60}\bout[- ]of[- ]memory`, `torch\.(?:cuda\.)?OutOfMemoryError`, `(?:CUDA|cuda\w*|HIP) (?:runtime )?(?:error|failure)[^:]*: out of memory`,
+			`\b(?:CUDA\w*|HIP|XPU|MPS|GPU|VRAM|device)\b.{0,80}\bout[- ]of[- ]memory`, `torch\.(?:cuda\.)?OutOfMemoryError`, `(?:CUDA|cuda\w*|HIP) (?:runtime )?(?:error|failure)[^:]*: out of memory`,
 			`(?:CUDA|HIP)[ _](?:driver )?error[ :=]*(?:\(?\d+\)?:? ?)?out of memory`, `cudaErrorMemoryAllocation`, `CUDA_ERROR_OUT_OF_MEMORY`, `hipErrorOutOfMemory`,
 			`(?:CUBLAS|CUDNN|CUSOLVER|CUSPARSE|HIPBLAS)_STATUS_ALLOC_FAILED`, `CUFFT_ALLOC_FAILED`,
 			`(?:cuMem|cudaMalloc|cuda_malloc|cuMalloc|hipMalloc)\w*.{0,60}(?:out of memory|failed to allocate)`,
@@ -110,7 +110,7 @@ var deviceRules = []v1alpha1.FailureRule{
 		LogPattern: words(
 			`nvidia-container-(?:cli|runtime)\S*:? .*(?:error|fail|not found)`, `could not select device driver`, `unresolvable CDI devices`, `failed to (?:inject|discover) .*(?:CDI|nvidia|gpu)`, `unknown or invalid runtime name: nvidia`, `no runtime for "?nvidia`,
 			`(?:cudaGetDevice\w*|cuInit|hipGetDevice\w*)\W.*(?:error|fail)`, `Unexpected error from cudaGetDeviceCount`, `CUDA (?:unknown error|initialization(?: error)?)`, `initialization error`, `failed call to cuInit`,
-			`torch\.cuda\.is_available\(\) is False`, `(?:CUDNN|CUBLAS|CUSOLVER)_STATUS_NOT_INITIALIZED`, `libcuda\.so(?:\.1)?: (?:cannot open|file too short)`, `libnvidia-\S+: cannot open`, `RmInitAdapter failed`, `nvidia.*probe.* failed`,
+			`torch\.cuda\.is_available\(\) is False`, `(?:CUDA|Tensorrt|ROCM)ExecutionProvider.{0,30}\bnot\b`, `(?:CUDNN|CUBLAS|CUSOLVER)_STATUS_NOT_INITIALIZED`, `libcuda\.so(?:\.1)?: (?:cannot open|file too short)`, `libnvidia-\S+: cannot open`, `RmInitAdapter failed`, `nvidia.*probe.* failed`,
 			`(?:devices|GPUs?) unavailable for \w+\.com/`, `no healthy devices present|cannot allocate unhealthy devices`, `GPU access blocked`, `HSA_STATUS_ERROR`, `ROCk module is NOT loaded`, `Unable to open /dev/kfd`, `/dev/nvidia\S*.*(?:No such|not found|Operation not permitted)`, `GPU (?:is )?not (?:available|found|detected)`, `No GPU(?:s)? (?:is |are )?(?:available|found|detected)`, `CUDA (?:is )?(?:not|un)available|CUDA is not (?:available|supported)`,
 		),
 		Reason: v1alpha1.ReasonDeviceUnusable,
@@ -228,7 +228,7 @@ var renderingRules = []v1alpha1.FailureRule{
 	{
 		LogPattern: words(
 			`qt\.qpa\.|Qt platform plugin`, `\bGLX\w*|\bglX\w+`, `GLFWError|glfw\w* (?:error|failed)|GLFW.{0,40}(?:fail|error|not)`, `\blib(?:E?GL|OSMesa|GLESv?\d?|GLX|GLdispatch|OpenGL|GLU|glut)(?:[-_.][\w.-]*)?\.so\S*`, `\bGLError\b|OpenGL\.error|glGetError`, `attribute 'gl[A-Z]\w+'`, `module 'OpenGL|from 'OpenGL|No module named '?(?:OpenGL|pyrender|pyglet|osmesa|EGL)`,
-			`OpenGL.{0,60}(?:not (?:available|supported|found)|fail|required|context)`, `(?:GL|OpenGL|rendering) context.{0,60}(?:fail|not|could|cannot|unable|error)`, `\bGLEW\b.{0,60}(?:fail|error|not)|initializing GLEW`, `VK_ERROR_\w+|vkCreate\w+|vulkan.{0,40}(?:fail|error|not)`, `pyrender.{0,60}(?:error|fail)`, `The function is not implemented\. Rebuild the library with Windows`, `(?:MESA|mesa)[-:].{0,60}(?:fail|error)|failed to load driver: \w+|MESA-LOADER`, `nvidia-drm|/dev/dri/\S+.{0,60}(?:denied|No such|fail)`, `gfx::.*GpuInit|xcb.{0,30}(?:could not|error)`,
+			`OpenGL.{0,60}(?:not (?:available|supported|found)|fail|required|context)`, `(?:GL|OpenGL|rendering) context.{0,60}(?:fail|not|could|cannot|unable|error)`, `\bGLEW\b.{0,60}(?:fail|error|not)|initializing GLEW`, `VK_ERROR_\w+|vkCreate\w+|vulkan.{0,40}(?:fail|error|not)`, `pyrender.{0,60}(?:error|fail)`, `File "[^"]*(?:pyrender/platforms|OpenGL/(?:platform|raw/EGL))/`, `The function is not implemented\. Rebuild the library with Windows`, `(?:MESA|mesa)[-:].{0,60}(?:fail|error)|failed to load driver: \w+|MESA-LOADER`, `nvidia-drm|/dev/dri/\S+.{0,60}(?:denied|No such|fail)`, `gfx::.*GpuInit|xcb.{0,30}(?:could not|error)`,
 		),
 		Reason: v1alpha1.ReasonRenderingUnavailable,
 	},

@@ -216,7 +216,9 @@ func (t *logText) only(from, to int) []line {
 	for _, l := range t.lines[from:to] {
 		// A command that failed is quoted with its arguments: words of a person,
 		// and not of what went wrong.
-		if l.kind == plain && !quoted.MatchString(l.text) {
+		// What stands before "Traceback" on its line is a logger's own sentence.
+		said := l.kind == plain || l.kind == traceback && tracebackHead.FindStringIndex(l.text)[0] > len("[rank0]: ")
+		if said && !quoted.MatchString(l.text) {
 			out = append(out, l)
 		}
 	}
