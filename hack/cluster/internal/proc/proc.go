@@ -111,6 +111,11 @@ func (r Record) Alive() bool {
 	}
 	// Right after its start the process may still be nsenter or nice.
 	argv := cmdline(r.PID)
+	if len(argv) == 0 {
+		// Between nice and the program there is a moment without a command line;
+		// the start time says that it is the same process.
+		return true
+	}
 	if own := len(argv) - len(r.Argv); own > 0 && (argv[0] == "nsenter" || argv[0] == "nice") {
 		argv = argv[own:]
 	}
