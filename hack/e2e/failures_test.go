@@ -180,7 +180,7 @@ load_detector()
 			}
 		}
 	}
-	if out, err := env.Run(t.Context(), "bin/kubectl-pose", "describe", "-n", namespace, "nobody"); err == nil || !strings.Contains(out, `there is no PoseJob "nobody"`) {
+	if out, err := env.Run(t.Context(), "bin/kubectl-pose", "describe", "-n", namespace, "no-such-job"); err == nil || !strings.Contains(out, `there is no PoseJob "no-such-job"`) {
 		t.Errorf("want an error that names the job, have %v", err)
 	}
 }
