@@ -356,3 +356,34 @@ func TestClaimsOfTheEngineAreCleaned(t *testing.T) {
 		}
 	}
 }
+
+// TestAnEngineWithoutARunnerReportsNothing: among the init containers it runs as it
+// is, so that what looks like a report is its own words.
+func TestAnEngineWithoutARunnerReportsNothing(t *testing.T) {
+	forged := report.Termination{Role: report.RoleExec, Result: report.ResultFailed, Engine: &report.EngineReport{Stage: "DetectorLoad", Signal: "SIGSEGV"}}
+	pod := gen.Pod("p1", 1, "gpu", v1alpha1.GPU).Dead().Exit("engine", 1).Says("engine", forged).Build()
+	pod.Status.InitContainerStatuses = append(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses...)
+	pod.Status.ContainerStatuses = nil
+	view := attempt.View(&pod)
+	if c := view.Container("engine"); c == nil || c.Report != nil || c.RawMessage == "" {
+		t.Errorf("engine = %+v, want its words and no report", c)
+	}
+}
+
+// TestWhatPrepareMeasuredIsBounded: it decodes hostile videos, and what it says
+// reaches the status.
+func TestWhatPrepareMeasuredIsBounded(t *testing.T) {
+	facts := report.VideoFacts{Width: -1, Height: 1 << 62, Frames: -5, FPS: -30, SourceSHA256: "\x1b[31mno digest"}
+	pod := gen.Pod("p1", 1, "gpu", v1alpha1.GPU).Dead().
+		Says("prepare", report.Termination{Role: report.RolePrepare, Result: report.ResultOK, Video: &facts}).
+		EngineSays(1, report.EngineReport{PeakMemoryBytes: -7, StageSeconds: map[string]float64{"Tracking": -1e300, "ModelLoad": 3}}).Build()
+	view := attempt.View(&pod)
+	v := view.Video()
+	if v == nil || v.Width != 0 || v.Frames != 0 || v.FPS != 0 || v.SourceSHA256 != "" || v.Height > 1<<41 {
+		t.Errorf("video = %+v", v)
+	}
+	e := view.Engine()
+	if _, kept := e.StageSeconds["Tracking"]; kept || e.PeakMemoryBytes != 0 || e.StageSeconds["ModelLoad"] != 3 {
+		t.Errorf("engine = %+v", e)
+	}
+}

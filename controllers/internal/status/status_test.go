@@ -569,3 +569,56 @@ func TestSoftEqual(t *testing.T) {
 		})
 	}
 }
+
+func TestAGPUThatWasHeldAndIdleIsACondition(t *testing.T) {
+	ran := func(on v1alpha1.Device, change ...func(*v1alpha1.Attempt)) v1alpha1.Attempt {
+		return gen.Attempt(1, "gpu", v1alpha1.GPU, append([]func(*v1alpha1.Attempt){gen.Running("p1"), gen.Succeeded(), func(a *v1alpha1.Attempt) { a.DeviceUsed, a.Node = on, "node-1" }}, change...)...)
+	}
+	for name, c := range map[string]struct {
+		attempt v1alpha1.Attempt
+		want    string
+	}{
+		"it ran on the CPU":                    {ran(v1alpha1.CPU), "True/GPUUnused"},
+		"it ran on the GPU":                    {ran(v1alpha1.GPU), ""},
+		"nobody could tell":                    {ran(""), ""},
+		"a CPU variant holds no GPU":           {ran(v1alpha1.CPU, func(a *v1alpha1.Attempt) { a.Device = v1alpha1.CPU }), ""},
+		"it failed before it could use it":     {ran(v1alpha1.CPU, gen.Failed("DetectorLoadCrash")), ""},
+		"it failed while it tracked on no GPU": {ran(v1alpha1.CPU, gen.Failed("NoProgress"), func(a *v1alpha1.Attempt) { a.Stage = v1alpha1.StageTracking }), "True/GPUUnused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			job := gen.Job("j").Attempts(c.attempt).Build()
+			s := posestatus.Compute(input(job, plan.Decision{Kind: plan.KindSucceed}))
+			if got := conditions(s)[v1alpha1.ConditionDeviceMismatch]; got != c.want {
+				t.Errorf("DeviceMismatch = %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestRecordKeepsTheEvidenceOfADeadEngine(t *testing.T) {
+	record := gen.Attempt(1, "gpu", v1alpha1.GPU, gen.Running("p1"))
+	pod := gen.Pod("p1", 1, "gpu", v1alpha1.GPU).Dead().EngineSays(139, report.EngineReport{
+		Stage: v1alpha1.StageDetectorLoad, Signal: "SIGSEGV", Preflight: true, Driver: "550.54", GPUMemoryBytes: 8 << 30, GPUUsedBytes: 1 << 30,
+		Crash:    &report.CrashReport{PythonStack: []string{"detectron2/x.py:1 load", "\x1b[31mtrack.py:2 main"}, NativeLibrary: "libtorch.so"},
+		Versions: map[string]string{"torch": "2.1.2"}, LogTail: "Loading detector",
+	}).DeliverSkipped().Build()
+	a := attempt.Join([]v1alpha1.Attempt{record}, []corev1.Pod{pod})[0]
+	v, ok := failure.Judge(a, nil)
+	if !ok {
+		t.Fatal("no verdict")
+	}
+	posestatus.Record(&a, v, gen.Now)
+	want := &v1alpha1.Evidence{
+		Culprit: "Loading detector", Preflight: true, PythonStack: []string{"detectron2/x.py:1 load", "[31mtrack.py:2 main"}, NativeLibrary: "libtorch.so",
+		Versions: map[string]string{"torch": "2.1.2"}, GPUDriver: "550.54", GPUMemoryBytes: 8 << 30, GPUUsedBytes: 1 << 30, LastLines: []string{"Loading detector"},
+	}
+	if diff := cmp.Diff(want, a.Evidence); diff != "" {
+		t.Errorf("evidence (-want +got):\n%s", diff)
+	}
+	inputs := gen.Pod("p1", 1, "gpu", v1alpha1.GPU).Phase(corev1.PodFailed).Exit("fetch", 1).Build()
+	b := attempt.Join([]v1alpha1.Attempt{record}, []corev1.Pod{inputs})[0]
+	v, _ = failure.Judge(b, nil)
+	if posestatus.Record(&b, v, gen.Now); b.Evidence != nil {
+		t.Errorf("a fetch that failed is no dead engine: %+v", b.Evidence)
+	}
+}
