@@ -160,8 +160,11 @@ func table(w io.Writer, attempts []v1alpha1.Attempt) {
 	_ = t.Flush()
 }
 
+// device that was asked for, and the one that it ran on where that is another. An
+// engine that died while it loaded had no time to open its GPU.
 func device(a *v1alpha1.Attempt) string {
-	if a.DeviceUsed != "" && a.DeviceUsed != a.Device {
+	ran := a.State == v1alpha1.AttemptSucceeded || a.Stage == v1alpha1.StageTracking || a.Stage == v1alpha1.StageWriting
+	if ran && a.DeviceUsed != "" && a.DeviceUsed != a.Device {
 		return fmt.Sprintf("%s (ran on %s)", a.Device, a.DeviceUsed)
 	}
 	return string(a.Device)

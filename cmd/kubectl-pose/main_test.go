@@ -117,6 +117,18 @@ func TestNothingFromAStatusMovesTheTerminal(t *testing.T) {
 	}
 }
 
+func TestDeviceSaysWhatItRanOn(t *testing.T) {
+	for want, a := range map[string]v1alpha1.Attempt{
+		"GPU":              {Device: v1alpha1.GPU, DeviceUsed: v1alpha1.CPU, Stage: v1alpha1.StageDetectorLoad, State: v1alpha1.AttemptFailed},
+		"GPU (ran on CPU)": {Device: v1alpha1.GPU, DeviceUsed: v1alpha1.CPU, State: v1alpha1.AttemptSucceeded},
+		"CPU":              {Device: v1alpha1.CPU, DeviceUsed: v1alpha1.CPU, State: v1alpha1.AttemptSucceeded},
+	} {
+		if got := device(&a); got != want {
+			t.Errorf("device = %q, want %q", got, want)
+		}
+	}
+}
+
 func TestDescribe(t *testing.T) {
 	job := &v1alpha1.PoseJob{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "run"},
