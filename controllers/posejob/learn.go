@@ -2,6 +2,7 @@ package posejob
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -59,16 +60,14 @@ func (r *Reconciler) learn(o *observation, d plan.Decision, next v1alpha1.PoseJo
 	if r.Memory == nil {
 		return
 	}
-	after := o.job.DeepCopy()
-	after.Status = next
+	// The job as it is after the write; nothing of the cache's own is changed.
+	after := v1alpha1.PoseJob{ObjectMeta: o.job.ObjectMeta, Spec: o.job.Spec, Status: next}
 	for i := range next.Attempts {
-		for _, number := range o.fresh {
-			if next.Attempts[i].Number != number {
-				continue
-			}
-			if seen, ok := learn.Observe(after, &next.Attempts[i]); ok {
-				r.Memory.Observe(next.EngineName, seen)
-			}
+		if !slices.Contains(o.fresh, next.Attempts[i].Number) {
+			continue
+		}
+		if seen, ok := learn.Observe(&after, &next.Attempts[i]); ok {
+			r.Memory.Observe(next.EngineName, seen)
 		}
 	}
 	if d.Kind == plan.KindLaunch {

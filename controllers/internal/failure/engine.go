@@ -29,7 +29,8 @@ func engine(a attempt.Attempt, rules []Rule) (Verdict, bool) {
 		// Any other reason is not the runner's: the engine can write the message
 		// of its container.
 		v.Reason, v.Message = typed(c.Report.Reason), c.Report.Message
-		v.LastWords = Classify(Evidence{Log: ev.Log}, nil).LastWords
+		text := readLog(ev.Log)
+		v.LastWords = text.lastWords(maxLastWords)
 		return v, true
 	}
 	f := Classify(ev, rules)
