@@ -29,7 +29,7 @@ func (v *validator) readPeople() error {
 			return v.fail("id %d follows id %d: ids must ascend and occur once (R3)", t.ID, last)
 		}
 		last = t.ID
-		v.tracks[t.ID] = &track{announced: t, first: -1, last: -1}
+		v.tracks[t.ID] = &track{announced: t, first: -1, last: -1, lastSeen: -1}
 		return nil
 	})
 	return err
@@ -60,12 +60,16 @@ func (v *validator) readFrames() error {
 			return v.fail("id %d is not observed in its last frame %d (R12)", id, t.last)
 		}
 	}
-	return nil
+	return v.checkQuality()
 }
 
 func (v *validator) readFrame(i int64) error {
-	return v.object([]string{"index", "people"}, func(name string) (bool, error) {
+	v.frameSeen, v.frameTimed = false, false
+	err := v.object([]string{"index", "people"}, func(name string) (bool, error) {
 		switch name {
+		case "time":
+			v.frameTimed = true
+			return true, v.readTime(i)
 		case "index":
 			index, err := v.integer(0, maxFrames-1)
 			if err == nil && index != i {
@@ -83,6 +87,13 @@ func (v *validator) readFrame(i int64) error {
 		}
 		return false, nil
 	})
+	if err == nil && v.frameTimed != v.timed {
+		return v.fail("every frame has a time, or none (R13)")
+	}
+	if v.frameSeen {
+		v.seenFrames++
+	}
+	return err
 }
 
 // seenPerson collects what rules relate to each other.
@@ -91,6 +102,7 @@ type seenPerson struct {
 	observed bool
 	visible  bool // some joint has a visibility above 0
 	has3D    bool
+	placed   bool // has a translation
 }
 
 func (v *validator) readPerson(frame, last int64) (int64, error) {
@@ -111,6 +123,9 @@ func (v *validator) readPerson(frame, last int64) (int64, error) {
 		case "joints3d":
 			p.has3D = true
 			err = v.readJoints3D()
+		case "translation":
+			p.placed = true
+			err = v.readTranslation()
 		default:
 			return false, nil
 		}
@@ -132,6 +147,8 @@ func (v *validator) relate(p seenPerson, frame, last int64) error {
 		return v.fail("id %d is not announced in people (R4)", p.id)
 	case p.has3D != v.has3D:
 		return v.fail("joints3d are announced: %t, given: %t (R7)", v.has3D, p.has3D)
+	case p.placed != v.hasTranslation:
+		return v.fail("a translation is announced: %t, given: %t (R14)", v.hasTranslation, p.placed)
 	case !p.observed && p.visible:
 		return v.fail("a joint of a person that is not observed has a visibility above 0 (R12)")
 	case !p.observed && t.first < 0:
@@ -143,6 +160,15 @@ func (v *validator) relate(p seenPerson, frame, last int64) error {
 	t.last, t.lastGuessed = frame, !p.observed
 	if p.observed {
 		t.seen++
+		if t.lastSeen >= 0 && frame > t.lastSeen+1 {
+			v.gaps++
+		}
+		t.lastSeen, v.frameSeen = frame, true
+	}
+	if v.entry != nil {
+		if err := v.entry(frame, p); err != nil {
+			return v.fail("%v", err)
+		}
 	}
 	return nil
 }

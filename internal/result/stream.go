@@ -269,14 +269,20 @@ func (c *cursor) text(limit int) (string, error) {
 }
 
 func (c *cursor) oneOf(values ...string) error {
+	_, err := c.choice(values...)
+	return err
+}
+
+// choice reads one of some words and gives it back.
+func (c *cursor) choice(values ...string) (string, error) {
 	s, err := c.text(128)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if !slices.Contains(values, s) {
-		return c.fail("%q is not one of %s", clip(s), strings.Join(values, ", "))
+		return "", c.fail("%q is not one of %s", clip(s), strings.Join(values, ", "))
 	}
-	return nil
+	return s, nil
 }
 
 func (c *cursor) boolean() (bool, error) {

@@ -29,6 +29,12 @@ type Summary struct {
 	People int64 // different ids
 	Video  Video
 	Engine string
+	// Seen is the number of frames in which somebody was observed.
+	Seen int64
+	// Quality, Camera and Parametric as the document has them; nil where it has none.
+	Quality    *Quality
+	Camera     *Camera
+	Parametric *Parametric
 }
 
 // Validate reads a pose.json to its end and checks every rule of the format, in
@@ -36,14 +42,22 @@ type Summary struct {
 // exactly wantFrames frames; 0 accepts any number. Errors of the document are of
 // type *Invalid and name the place.
 func Validate(r io.Reader, limits Limits, wantFrames int64) (Summary, error) {
+	return validate(r, limits, wantFrames, nil)
+}
+
+// validate calls entry, if there is one, for each person of each frame in order.
+func validate(r io.Reader, limits Limits, wantFrames int64, entry func(frame int64, p seenPerson) error) (Summary, error) {
 	if limits.People <= 0 {
 		limits.People = defaultPeople
 	}
-	v := &validator{cursor: newCursor(r, limits.Bytes), limits: limits, want: wantFrames, tracks: map[int64]*track{}}
+	v := &validator{cursor: newCursor(r, limits.Bytes), limits: limits, want: wantFrames, entry: entry, tracks: map[int64]*track{}}
 	if err := v.document(); err != nil {
 		return Summary{}, err
 	}
-	return Summary{Frames: v.video.Frames, People: int64(len(v.tracks)), Video: v.video, Engine: v.engine}, nil
+	return Summary{
+		Frames: v.video.Frames, People: int64(len(v.tracks)), Video: v.video, Engine: v.engine,
+		Seen: v.seenFrames, Quality: v.quality, Camera: v.camera, Parametric: v.parametric,
+	}, nil
 }
 
 // track is what people announces and frames shows of one id.
@@ -52,12 +66,14 @@ type track struct {
 	first, last int64 // -1 before the first
 	seen        int64
 	lastGuessed bool // the last frame was not observed
+	lastSeen    int64
 }
 
 type validator struct {
 	*cursor
 	limits Limits
 	want   int64
+	entry  func(frame int64, p seenPerson) error // may be nil
 
 	video  Video
 	engine string
@@ -67,6 +83,8 @@ type validator struct {
 	has3D  bool // announced
 	got    map[string]bool
 	frames bool
+
+	extras
 }
 
 var topLevel = []string{"apiVersion", "kind", "video", "engine", "skeleton", "units", "coordinates", "people", "frames"}
@@ -108,6 +126,12 @@ func (v *validator) member(name string) (bool, error) {
 		err = v.readUnits()
 	case "coordinates":
 		err = v.readCoordinates()
+	case "camera":
+		err = v.readCamera()
+	case "quality":
+		err = v.readQuality()
+	case "parametric":
+		err = v.readParametric()
 	case "people":
 		err = v.readPeople()
 	case "frames":
@@ -117,7 +141,9 @@ func (v *validator) member(name string) (bool, error) {
 				return true, v.fail("member %q must stand before frames", n)
 			}
 		}
-		err = v.readFrames()
+		if err = v.relateExtras(); err == nil {
+			err = v.readFrames()
+		}
 	default:
 		return false, nil
 	}
@@ -133,15 +159,15 @@ func (v *validator) readVideo() error {
 		case "height":
 			v.video.Height, err = v.integer(1, maxSide)
 		case "fps":
-			if v.video.FPS, err = v.number(0, 1000); err == nil && v.video.FPS == 0 {
-				err = v.fail("it must be greater than 0")
-			}
+			v.video.FPS, err = v.positive(1000)
 		case "frames":
 			v.video.Frames, err = v.integer(1, maxFrames)
 		case "startFrame":
 			v.video.StartFrame, err = v.integer(0, maxID)
 		case "durationSeconds":
 			v.video.DurationSeconds, err = v.number(0, 1e12)
+		case "captureFPS":
+			v.video.CaptureFPS, err = v.positive(maxCaptureFPS)
 		default:
 			return false, nil
 		}
@@ -253,6 +279,9 @@ func (v *validator) readUnits() error {
 			err = v.oneOf("pixels")
 		case "joints3d":
 			announced = true
+			err = v.oneOf("metres")
+		case "translation":
+			v.hasTranslation = true
 			err = v.oneOf("metres")
 		default:
 			return false, nil
