@@ -37,6 +37,10 @@ const (
 	// ConditionNoPeople is True when the video was covered and nobody was seen
 	// in it: a result, and one that a person wants to know of. Absent otherwise.
 	ConditionNoPeople = "NoPeople"
+	// ConditionPeopleFiltered is True when people were detected and left out of
+	// the result, all of them or some, as too small or too short in view: a
+	// result, and not one of an empty video. Absent otherwise.
+	ConditionPeopleFiltered = "PeopleFiltered"
 	// ConditionDeviceMismatch is True when an engine ran on the CPU while its
 	// attempt held a GPU: the GPU was paid for and idle. Absent otherwise.
 	ConditionDeviceMismatch = "DeviceMismatch"
@@ -63,6 +67,9 @@ const (
 	ReasonFallback = "Fallback"
 	// ReasonNobodySeen: every frame was looked at and held no person.
 	ReasonNobodySeen = "NobodySeen"
+	// ReasonDetectedButFiltered: people were seen, and were too small or too short
+	// in view for the engine to keep.
+	ReasonDetectedButFiltered = "DetectedButFiltered"
 	// ReasonGPUUnused: the engine held a GPU and never opened it.
 	ReasonGPUUnused = "GPUUnused"
 	// ReasonLearnedSkip: the variant crashed again and again for other jobs on
@@ -71,6 +78,9 @@ const (
 	// ReasonTooSlow: by the variant's own estimate it cannot end before the
 	// deadline.
 	ReasonTooSlow = "TooSlow"
+	// ReasonFallbackEngineNotReady: the engine that spec.fallback.engine allows
+	// is missing or not ready, so its variants are no rungs.
+	ReasonFallbackEngineNotReady = "FallbackEngineNotReady"
 )
 
 // Reasons of EngineResolved.
@@ -91,6 +101,9 @@ const (
 	// ReasonNoVariantForDevice: no variant of the engine is left under
 	// spec.device.
 	ReasonNoVariantForDevice = "NoVariantForDevice"
+	// ReasonNoVariantForBoxes: spec.video.boxes is set and no variant takes
+	// boxes, or it is not set and every variant needs them.
+	ReasonNoVariantForBoxes = "NoVariantForBoxes"
 )
 
 // Reasons why an attempt, and after the last one a job, failed.
@@ -138,10 +151,14 @@ const (
 	// ReasonPodNotStartable: an image cannot be pulled or the pod's
 	// configuration is wrong.
 	ReasonPodNotStartable = "PodNotStartable"
-	// ReasonInputUnavailable: the video is missing, forbidden or not reachable.
+	// ReasonAdapterInvalid: the variant's adapter image holds no adapter that can
+	// be copied into the pod.
+	ReasonAdapterInvalid = "AdapterInvalid"
+	// ReasonInputUnavailable: the video, or its boxes, are missing, forbidden or
+	// not reachable.
 	ReasonInputUnavailable = "InputUnavailable"
 	// ReasonInputInvalid: what was fetched is no usable video, or not the one
-	// whose digest was named.
+	// whose digest was named, or its boxes do not fit it.
 	ReasonInputInvalid = "InputInvalid"
 	// ReasonOutputInvalid: the engine ended well and its results are missing,
 	// short or broken.
@@ -183,6 +200,13 @@ const (
 
 // Condition types and reasons of a PoseEngine.
 const (
+	// ConditionFallbackResolved is False while spec.fallbackEngineName names an
+	// engine that is missing, not ready, or the engine itself: jobs then have no
+	// other engine to fall back to. Ready does not depend on it. Absent where no
+	// fallback engine is named.
+	ConditionFallbackResolved = "FallbackResolved"
+	// ReasonFallbackIsItself: spec.fallbackEngineName names the engine itself.
+	ReasonFallbackIsItself = "FallbackIsItself"
 	// ReasonEngineReady: every variant can run.
 	ReasonEngineReady = "Ready"
 	// ReasonImageNotSet: a variant has no image; jobs that name the engine
@@ -205,6 +229,10 @@ const (
 	LabelDevice = "pose.dev/device"
 	// LabelVariant carries the variant's name.
 	LabelVariant = "pose.dev/variant"
+	// AnnotationVariant on the pod of an attempt of another engine than the job's
+	// own carries what its record calls the variant, as mediapipe/cpu: a label can
+	// hold no slash.
+	AnnotationVariant = "pose.dev/attempt-variant"
 	// FinalizerOutcome keeps a finished pod until its outcome is recorded.
 	FinalizerOutcome = "pose.dev/outcome"
 	// AnnotationClearLearned on a PoseEngine empties status.learned and

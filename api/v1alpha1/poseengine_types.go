@@ -46,6 +46,15 @@ type PoseEngineSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	Variants []Variant `json:"variants"`
 
+	// FallbackEngineName names the PoseEngine whose variants follow this one's
+	// in jobs whose spec.fallback.engine allows it. Its results are of a lesser
+	// kind, and say so: Degraded.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="fallbackEngineName must be the name of a PoseEngine: lower-case letters, digits, '-' and '.', with a letter or digit at both ends, as mediapipe"
+	FallbackEngineName string `json:"fallbackEngineName,omitempty"`
+
 	// Stages say which line of the engine's log enters which stage.
 	// +optional
 	// +listType=map
@@ -105,15 +114,34 @@ type Variant struct {
 	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
 
 	// Command is the engine's argv. $(VIDEO), $(OUTPUT_DIR), $(OVERLAY) (none,
-	// blurred or full), $(DEVICE) (gpu or cpu) and $(START_FRAME) are replaced;
-	// there is no shell. The video is cut to spec.video.frames before the engine
-	// sees it; $(START_FRAME) says where in the source it begins.
+	// blurred or full), $(DEVICE) (gpu or cpu), $(START_FRAME), $(BOXES) (a file,
+	// or nothing), $(CAPTURE_FPS), $(FOCAL_LENGTH_PX) and $(MAX_PEOPLE) (0 where
+	// the job does not say) are replaced; there is no shell. The video is cut to
+	// spec.video.frames before the engine sees it; $(START_FRAME) says where in
+	// the source it begins.
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=48
 	// +kubebuilder:validation:items:MaxLength=1024
-	// +kubebuilder:validation:items:XValidation:rule="!self.replace('$(VIDEO)', ' ').replace('$(OUTPUT_DIR)', ' ').replace('$(OVERLAY)', ' ').replace('$(DEVICE)', ' ').replace('$(START_FRAME)', ' ').matches(r'[$][(]([A-Z]\\w*|video|output_dir|overlay|device)[)]')",message="unknown placeholder: the known ones are $(VIDEO), $(OUTPUT_DIR), $(OVERLAY), $(DEVICE) and $(START_FRAME)"
+	// +kubebuilder:validation:items:XValidation:rule="!self.replace('$(VIDEO)', ' ').replace('$(OUTPUT_DIR)', ' ').replace('$(OVERLAY)', ' ').replace('$(DEVICE)', ' ').replace('$(START_FRAME)', ' ').replace('$(BOXES)', ' ').replace('$(CAPTURE_FPS)', ' ').replace('$(FOCAL_LENGTH_PX)', ' ').replace('$(MAX_PEOPLE)', ' ').matches(r'[$][(]([A-Z]\\w*|video|output_dir|overlay|device)[)]')",message="unknown placeholder: the known ones are $(VIDEO), $(OUTPUT_DIR), $(OVERLAY), $(DEVICE), $(START_FRAME), $(BOXES), $(CAPTURE_FPS), $(FOCAL_LENGTH_PX) and $(MAX_PEOPLE)"
 	// +listType=atomic
 	Command []string `json:"command"`
+
+	// Adapter is an image of files that help the engine's image, as a wrapper in
+	// Python, so that the engine's own image stays as it is. Its folder /adapter
+	// is copied into the pod, where the engine sees it as /pose/adapter,
+	// read-only.
+	// +optional
+	Adapter *Adapter `json:"adapter,omitempty"`
+
+	// Boxes says whether the variant takes spec.video.boxes of a job. Required:
+	// it runs only jobs that have them. Optional: it runs any. Unset: it runs
+	// only jobs without.
+	// +optional
+	Boxes BoxesUse `json:"boxes,omitempty"`
+
+	// OnRequest leaves the variant out unless spec.variants of a job names it.
+	// +optional
+	OnRequest bool `json:"onRequest,omitempty"`
 
 	// Env of the engine. Values only: engine code gets no Secrets.
 	// +optional
@@ -201,6 +229,29 @@ type Variant struct {
 	Estimate *Estimate `json:"estimate,omitempty"`
 }
 
+// Adapter is an image of files.
+type Adapter struct {
+	// Image with the folder /adapter, by digest in production.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Image string `json:"image"`
+	// ImagePullPolicy as in a pod.
+	// +optional
+	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
+	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
+}
+
+// BoxesUse says whether a variant takes boxes.
+//
+// +kubebuilder:validation:Enum=Required;Optional
+type BoxesUse string
+
+// Uses of boxes.
+const (
+	BoxesRequired BoxesUse = "Required"
+	BoxesOptional BoxesUse = "Optional"
+)
+
 // RunnerMode says whether pose-runner starts the engine.
 //
 // +kubebuilder:validation:Enum=Inject;None
@@ -221,9 +272,9 @@ type Preflight struct {
 	// when it could. Placeholders as in the variant's command.
 	// +optional
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=48
 	// +kubebuilder:validation:items:MaxLength=1024
-	// +kubebuilder:validation:items:XValidation:rule="!self.replace('$(VIDEO)', ' ').replace('$(OUTPUT_DIR)', ' ').replace('$(OVERLAY)', ' ').replace('$(DEVICE)', ' ').replace('$(START_FRAME)', ' ').matches(r'[$][(]([A-Z]\\w*|video|output_dir|overlay|device)[)]')",message="unknown placeholder: the known ones are $(VIDEO), $(OUTPUT_DIR), $(OVERLAY), $(DEVICE) and $(START_FRAME)"
+	// +kubebuilder:validation:items:XValidation:rule="!self.replace('$(VIDEO)', ' ').replace('$(OUTPUT_DIR)', ' ').replace('$(OVERLAY)', ' ').replace('$(DEVICE)', ' ').replace('$(START_FRAME)', ' ').replace('$(BOXES)', ' ').replace('$(CAPTURE_FPS)', ' ').replace('$(FOCAL_LENGTH_PX)', ' ').replace('$(MAX_PEOPLE)', ' ').matches(r'[$][(]([A-Z]\\w*|video|output_dir|overlay|device)[)]')",message="unknown placeholder: the known ones are $(VIDEO), $(OUTPUT_DIR), $(OVERLAY), $(DEVICE), $(START_FRAME), $(BOXES), $(CAPTURE_FPS), $(FOCAL_LENGTH_PX) and $(MAX_PEOPLE)"
 	// +listType=atomic
 	Command []string `json:"command,omitempty"`
 	// Stage that a death of the command counts for; DetectorLoad when unset.
@@ -252,6 +303,12 @@ type Estimate struct {
 	// MilliFPS is the pace in thousandths of frames per second.
 	// +kubebuilder:validation:Minimum=1
 	MilliFPS int64 `json:"milliFPS"`
+	// TypicalMilliFPS is the pace with the resources that the variant asks for. It
+	// rules out nothing: people are told by it how long an attempt will take,
+	// before it starts.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	TypicalMilliFPS int64 `json:"typicalMilliFPS,omitempty"`
 }
 
 // EnvVar is a name and its value.
@@ -399,7 +456,7 @@ type FailureRule struct {
 
 // OutputFormat says how a file is checked.
 //
-// +kubebuilder:validation:Enum=PoseJSON;MP4;PNG;Opaque
+// +kubebuilder:validation:Enum=PoseJSON;SMPLNPZ;MP4;PNG;Opaque
 type OutputFormat string
 
 // EngineOutput is one file that the engine writes below $(OUTPUT_DIR).

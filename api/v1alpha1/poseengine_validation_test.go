@@ -40,6 +40,7 @@ kind: PoseEngine
 metadata:
   annotations: {pose.dev/is-default-engine: "true"}
 spec:
+  fallbackEngineName: mediapipe
   variants:
     - name: gpu
       device: GPU
@@ -63,6 +64,9 @@ spec:
       runner: Inject
       preflight: {command: [python3, detector.py], stage: DetectorLoad, timeoutSeconds: 60, gpuMemory: 6Gi}
       estimate: {loadSeconds: 95, milliFPS: 4000}
+      adapter: {image: "registry.example/pose-phalp:1", imagePullPolicy: IfNotPresent}
+      boxes: Optional
+      onRequest: true
     - {name: cpu, device: CPU, command: [run]}
   stages:
     - {name: DetectorLoad, pattern: "Loading detector$", stallTimeoutSeconds: 300}
@@ -86,7 +90,8 @@ func TestPoseEngineFields(t *testing.T) {
 	const (
 		variant, output, model = "spec.variants.0.", "spec.outputs.0.", "spec.variants.0.models"
 
-		placeholder = "unknown placeholder: the known ones are $(VIDEO), $(OUTPUT_DIR), $(OVERLAY), $(DEVICE) and $(START_FRAME)"
+		placeholder = "unknown placeholder: the known ones are $(VIDEO), $(OUTPUT_DIR), $(OVERLAY), $(DEVICE), $(START_FRAME), $(BOXES), $(CAPTURE_FPS), $(FOCAL_LENGTH_PX) and $(MAX_PEOPLE)"
+		fallback    = "fallbackEngineName must be the name of a PoseEngine"
 		below       = "maxMemory must not be below resources.limits.memory"
 	)
 	for name, c := range map[string]struct{ path, value, refusal string }{
@@ -100,11 +105,14 @@ func TestPoseEngineFields(t *testing.T) {
 		"a variant with an unknown device":       {variant + "device", "TPU", "Unsupported value"},
 		"a variant without a command":            {variant + "command", "", "command: Required value"},
 		"a variant with an empty command":        {variant + "command", "[]", "should have at least 1 items"},
-		"the longest command":                    {variant + "command", repeat(64, "a%d"), ""},
-		"too long a command":                     {variant + "command", repeat(65, "a%d"), "must have at most 64 items"},
+		"the longest command":                    {variant + "command", repeat(48, "a%d"), ""},
+		"too long a command":                     {variant + "command", repeat(49, "a%d"), "must have at most 48 items"},
 		"the same argument twice":                {variant + "command", "[a, a]", ""},
 		"an argument that is too long":           {variant + "command", "[" + long(1025) + "]", "may not be more than 1024"},
-		"every placeholder":                      {variant + "command", "[$(VIDEO), $(OUTPUT_DIR)/a, x$(OVERLAY)y, $(DEVICE)$(START_FRAME)]", ""},
+		"every placeholder":                      {variant + "command", "[$(VIDEO), $(OUTPUT_DIR)/a, x$(OVERLAY)y, $(DEVICE)$(START_FRAME), $(BOXES), '--fps=$(CAPTURE_FPS)', $(FOCAL_LENGTH_PX), $(MAX_PEOPLE)]", ""},
+		"a misspelt new placeholder":             {variant + "command", "[run, $(MAXPEOPLE)]", placeholder},
+		"a new placeholder in a new one":         {variant + "command", "[run, '$(MAX_$(BOXES)PEOPLE)']", ""},
+		"the longest arguments":                  {variant + "command", repeat(48, strings.Repeat("$(FOCAL_LENGTH_PX)", 56)+"%d"), ""},
 		"an unknown placeholder":                 {variant + "command", "[run, --in=$(VIDOE)]", placeholder},
 		"an unknown placeholder behind known":    {variant + "command", "[run, '$(VIDEO) $(OUTPUT)']", placeholder},
 		"an unknown placeholder between dollars": {variant + "command", "[run, '$$(HOME)$']", placeholder},
@@ -154,6 +162,29 @@ func TestPoseEngineFields(t *testing.T) {
 		"maxMemory in bytes, below the limit":          {"spec.variants", "[{name: a, device: CPU, command: [x], maxMemory: 16, resources: {limits: {memory: 12Gi}}}]", below},
 		"maxMemory above a limit, both in bytes":       {"spec.variants", "[{name: a, device: CPU, command: [x], maxMemory: 1073741825, resources: {limits: {memory: 1073741824}}}]", ""},
 		"maxMemory of no end":                          {"spec.variants", "[{name: a, device: CPU, command: [x], maxMemory: '1" + strings.Repeat("0", 32) + "', resources: {limits: {memory: 1}}}]", "may not be more than 32"},
+		"an adapter":                                   {variant + "adapter", "{image: i}", ""},
+		"an adapter that is always pulled":             {variant + "adapter", "{image: i, imagePullPolicy: Always}", ""},
+		"an adapter of an unknown pull policy":         {variant + "adapter", "{image: i, imagePullPolicy: Sometimes}", "Unsupported value"},
+		"an adapter without an image":                  {variant + "adapter", "{}", "adapter.image: Required value"},
+		"an adapter with an empty image":               {variant + "adapter", `{image: ""}`, "should be at least 1 chars long"},
+		"an adapter of the longest image":              {variant + "adapter", "{image: " + long(512) + "}", ""},
+		"an adapter of too long an image":              {variant + "adapter", "{image: " + long(513) + "}", "may not be more than 512"},
+		"an adapter in another folder":                 {variant + "adapter", "{image: i, path: /x}", "unknown field"},
+		"an adapter without the runner":                {"spec.variants", "[{name: a, device: CPU, command: [x], runner: None, adapter: {image: i}}]", ""},
+		"boxes that are needed":                        {variant + "boxes", "Required", ""},
+		"boxes that may be":                            {variant + "boxes", "Optional", ""},
+		"boxes that are not":                           {variant + "boxes", "Ignored", "Unsupported value"},
+		"a variant on request":                         {variant + "onRequest", "true", ""},
+		"a variant on a request in words":              {variant + "onRequest", `"yes"`, "must be of type boolean"},
+		"a fallback engine":                            {"spec.fallbackEngineName", "mediapipe-2.lab", ""},
+		"a fallback engine with an empty name":         {"spec.fallbackEngineName", `""`, "should be at least 1 chars long"},
+		"a fallback engine with the longest name":      {"spec.fallbackEngineName", long(63), ""},
+		"a fallback engine with too long a name":       {"spec.fallbackEngineName", long(64), "may not be more than 63"},
+		"a fallback engine in upper case":              {"spec.fallbackEngineName", "MediaPipe", fallback},
+		"a fallback engine with its variant":           {"spec.fallbackEngineName", "mediapipe/cpu", fallback},
+		"a fallback engine that ends with a dash":      {"spec.fallbackEngineName", "mediapipe-", fallback},
+		"parameters of a body model":                   {"spec.outputs", "[{name: a, path: a, format: PoseJSON, required: true}, {name: smpl, path: smpl.npz, format: SMPLNPZ}]", ""},
+		"a body model that proves no frames":           {"spec.outputs", "[{name: smpl, path: smpl.npz, format: SMPLNPZ, required: true}]", "one output must be of format PoseJSON and required"},
 		"a model from a claim":                         {model, "[{name: a, mountPath: /m, persistentVolumeClaim: c}]", ""},
 		"a model from an image":                        {model, "[{name: a, mountPath: /m, image: i}]", ""},
 		"a model from nowhere":                         {model, "[{name: a, mountPath: /m}]", "a model comes either from a persistentVolumeClaim or from an image"},
@@ -196,10 +227,11 @@ func TestPoseEngineFields(t *testing.T) {
 		"a preflight with an empty command":            {variant + "preflight", "{command: []}", "should have at least 1 items"},
 		"a preflight without end":                      {variant + "preflight", "{command: [x], timeoutSeconds: 0}", "should be greater than or equal to 1"},
 		"a preflight in a stage in lower case":         {variant + "preflight", "{command: [x], stage: load}", "should match"},
-		"a preflight with placeholders":                {variant + "preflight", "{command: [x, $(VIDEO), $(DEVICE), $(nproc)]}", ""},
+		"a preflight with placeholders":                {variant + "preflight", "{command: [x, $(VIDEO), $(DEVICE), $(BOXES), $(CAPTURE_FPS), $(FOCAL_LENGTH_PX), $(MAX_PEOPLE), $(nproc)]}", ""},
 		"a preflight with an unknown placeholder":      {variant + "preflight", "{command: [x, $(INPUT)]}", placeholder},
 		"a preflight in too long a stage":              {variant + "preflight", "{command: [x], stage: A" + long(40) + "}", "may not be more than 40"},
-		"a preflight with too long a command":          {variant + "preflight", "{command: " + repeat(65, "a%d") + "}", "must have at most 64 items"},
+		"a preflight with too long a command":          {variant + "preflight", "{command: " + repeat(49, "a%d") + "}", "must have at most 48 items"},
+		"a preflight with the longest command":         {variant + "preflight", "{command: " + repeat(48, "a%d") + "}", ""},
 		"a preflight with too long an argument":        {variant + "preflight", "{command: [" + long(1025) + "]}", "may not be more than 1024"},
 		"an estimate":                                  {variant + "estimate", "{milliFPS: 1}", ""},
 		"an estimate without a pace":                   {variant + "estimate", "{loadSeconds: 1}", "milliFPS: Required value"},

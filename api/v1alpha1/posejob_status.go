@@ -12,7 +12,8 @@ type PoseJobStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// Conditions: Ready, Reconciling, Stalled (kstatus), Complete, Failed,
-	// Finished, Suspended, EngineResolved, Degraded, NoPeople, DeviceMismatch.
+	// Finished, Suspended, EngineResolved, Degraded, NoPeople, PeopleFiltered,
+	// DeviceMismatch.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -136,7 +137,8 @@ type Attempt struct {
 	Number int32 `json:"number"`
 	// State of the attempt.
 	State AttemptState `json:"state"`
-	// Variant of the engine.
+	// Variant of the engine; of a fallback engine written engine/variant, as
+	// mediapipe/cpu.
 	Variant string `json:"variant"`
 	// Device that was asked for.
 	Device Device `json:"device"`
@@ -283,7 +285,8 @@ type Evidence struct {
 type SkippedVariant struct {
 	// Variant of the engine.
 	Variant string `json:"variant"`
-	// Reason: LearnedSkip, TooSlow, PolicyDenied, DetectorLoadCrash or OutOfMemory.
+	// Reason: LearnedSkip, TooSlow, PolicyDenied, DetectorLoadCrash, OutOfMemory,
+	// FallbackEngineNotReady, NoVariantForBoxes or NoVariantForDevice.
 	Reason string `json:"reason"`
 	// Message for a person, with the counts behind it.
 	// +optional
@@ -347,6 +350,27 @@ type OutputStatus struct {
 	People int64 `json:"people"`
 	// Frames that the result covers.
 	Frames int64 `json:"frames"`
+	// Quality is what the engine says of its own result, where it does.
+	// +optional
+	Quality *ResultQuality `json:"quality,omitempty"`
+}
+
+// ResultQuality is an engine's own account of a result: docs/pose-json.md has
+// the formulas. All of it is a claim.
+type ResultQuality struct {
+	// CoveragePercent is the share of frames in which somebody was seen.
+	// +optional
+	CoveragePercent int32 `json:"coveragePercent,omitempty"`
+	// Gaps is how many times a person was lost and found again.
+	// +optional
+	Gaps int64 `json:"gaps,omitempty"`
+	// IDSwitchesSuspected is how many times one person may have become another.
+	// +optional
+	IDSwitchesSuspected int64 `json:"idSwitchesSuspected,omitempty"`
+	// PeopleFiltered is how many sightings were left out as too small or too
+	// short.
+	// +optional
+	PeopleFiltered int64 `json:"peopleFiltered,omitempty"`
 }
 
 // OutputFile is one file of a result.

@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // PoseJob turns one video into one set of tracked human poses.
@@ -43,8 +44,8 @@ type PoseJobList struct {
 
 // PoseJobSpec is what the user asks for.
 //
-// What decides the result (video, output, engine, variants, device, managedBy)
-// cannot be changed later: another result is another PoseJob. The rules stand
+// What decides the result (video, output, engine, variants, device, people,
+// managedBy) cannot be changed later: another result is another PoseJob. The rules stand
 // here on the parent because a rule on an optional field does not run when the
 // field is added or removed.
 //
@@ -53,6 +54,7 @@ type PoseJobList struct {
 // +kubebuilder:validation:XValidation:rule="self.device == oldSelf.device",message="spec.device cannot be changed: create another PoseJob"
 // +kubebuilder:validation:XValidation:rule="has(self.engineName) == has(oldSelf.engineName) && (!has(self.engineName) || self.engineName == oldSelf.engineName)",message="spec.engineName cannot be set, unset or changed later: create another PoseJob"
 // +kubebuilder:validation:XValidation:rule="has(self.variants) == has(oldSelf.variants) && (!has(self.variants) || self.variants == oldSelf.variants)",message="spec.variants cannot be set, unset or changed later: create another PoseJob"
+// +kubebuilder:validation:XValidation:rule="has(self.people) == has(oldSelf.people) && (!has(self.people) || self.people == oldSelf.people)",message="spec.people cannot be set, unset or changed later: create another PoseJob"
 // +kubebuilder:validation:XValidation:rule="has(self.managedBy) == has(oldSelf.managedBy) && (!has(self.managedBy) || self.managedBy == oldSelf.managedBy)",message="spec.managedBy cannot be set, unset or changed later"
 // +kubebuilder:validation:XValidation:rule="self.suspend || oldSelf.suspend || (has(self.podTemplate) == has(oldSelf.podTemplate) && (!has(self.podTemplate) || self.podTemplate == oldSelf.podTemplate))",message="spec.podTemplate can be changed only while spec.suspend is true"
 type PoseJobSpec struct {
@@ -91,6 +93,11 @@ type PoseJobSpec struct {
 	// +optional
 	// +kubebuilder:default={}
 	Fallback Fallback `json:"fallback,omitempty"`
+
+	// People says who of the video belongs into the result. Unset means
+	// everybody.
+	// +optional
+	People *PeopleSelection `json:"people,omitempty"`
 
 	// Suspend stops the job: a live pod is ended, and no new one is made until
 	// it is false again. Attempts already made are kept.
@@ -229,6 +236,57 @@ type VideoSource struct {
 	// Frames limits the job to a part of the video.
 	// +optional
 	Frames *FrameRange `json:"frames,omitempty"`
+
+	// Boxes are the people's boxes, found before by other means. With them no
+	// detector is loaded: only variants that take boxes run the job.
+	// +optional
+	Boxes *BoxesSource `json:"boxes,omitempty"`
+
+	// CaptureFPS is how many frames a second the camera took, where the video
+	// plays them slower: 240 for slow motion, or "239.76". Unset means the video's
+	// own rate.
+	// +optional
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=16
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 1 && self <= 100000 : self.matches('^[0-9]{1,6}([.][0-9]{1,6})?$') && double(self) >= 1.0 && double(self) <= 100000.0",message="captureFPS must be a number of frames a second from 1 to 100000, as 240 or \"239.76\""
+	CaptureFPS *intstr.IntOrString `json:"captureFPS,omitempty"`
+
+	// FocalLengthPx is the camera's focal length in pixels of this video: its
+	// width times the lens's focal length over the sensor's width, both in mm.
+	// Unset leaves a guess to the engine, which makes distances from the camera
+	// a guess too.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	FocalLengthPx *int64 `json:"focalLengthPx,omitempty"`
+}
+
+// BoxesSource names a file with the boxes of the people in a video.
+type BoxesSource struct {
+	// URI of a .json or .csv file, with the schemes of spec.video.uri. Its frames
+	// are those of the source video, counted from 0. docs/boxes.md has the format.
+	// +kubebuilder:validation:MinLength=8
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(s3|https?|pvc)://')",message="unknown scheme: boxes are s3://bucket/key, https://host/path, http://host/path or pvc://claim/path"
+	// +kubebuilder:validation:XValidation:rule="self.endsWith('.json') || self.endsWith('.csv')",message="boxes are a .json or .csv file: docs/boxes.md has the format"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^/]*//[^/]*@')",message="no user or password in a URI: put them into the Secret that credentialsSecretRef names"
+	// +kubebuilder:validation:XValidation:rule="!self.contains('?') && !self.contains('#')",message="no query or fragment in a URI: put a signed URL into the key url of the Secret that credentialsSecretRef names"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^/]*//[^/]+/.')",message="the URI names no object: write scheme://bucket-or-host/path"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('(/|^)[.][.]?(/|$)') && !self.matches('%2[EeFf]')",message="no . or .. in the path of a URI, and no percent-encoded dot or slash"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[[:cntrl:][:space:]]')",message="no white space or control characters in a URI: write them percent-encoded"
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('pvc:') || self.matches('^pvc://[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/')",message="pvc://claim/path must name a PersistentVolumeClaim of this namespace"
+	URI string `json:"uri"`
+
+	// SHA256 of the file in lower-case hex. When set, a file that differs fails
+	// the job.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
+	SHA256 string `json:"sha256,omitempty"`
+
+	// CredentialsSecretRef names a Secret in this namespace, with the keys of
+	// video.credentialsSecretRef. Only the container that fetches sees it.
+	// +optional
+	CredentialsSecretRef *SecretReference `json:"credentialsSecretRef,omitempty"`
 }
 
 // SecretReference names a Secret in the namespace of the PoseJob.
@@ -292,6 +350,15 @@ const (
 	OverlayFull    Overlay = "Full"
 )
 
+// PeopleSelection says who belongs into the result.
+type PeopleSelection struct {
+	// Max keeps so many people: those with the largest sum of box heights over
+	// the frames in which they were seen, so the nearest and longest seen.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	Max int32 `json:"max"`
+}
+
 // Permission allows or denies one kind of change between attempts.
 //
 // +kubebuilder:validation:Enum=Allow;Deny
@@ -313,6 +380,11 @@ type Fallback struct {
 	// +optional
 	// +kubebuilder:default=Allow
 	Detector Permission `json:"detector,omitempty"`
+	// Engine allows the engine's fallbackEngineName as the last rung. Denied by
+	// default: 33 landmarks are not a body model.
+	// +optional
+	// +kubebuilder:default=Deny
+	Engine Permission `json:"engine,omitempty"`
 }
 
 // PodTemplate is the short list of what a job may set on its pods. Names that

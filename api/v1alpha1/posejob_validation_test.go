@@ -2,18 +2,12 @@ package v1alpha1_test
 
 import (
 	"context"
-	"encoding/json"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
-
-	"github.com/pose-dev/pose-operator/api/v1alpha1"
 )
 
 const minimalJob = `
@@ -36,6 +30,12 @@ spec:
     sha256: ` + digest + `
     credentialsSecretRef: {name: in}
     frames: {start: 1, end: 2}
+    boxes:
+      uri: https://files.example/run.csv
+      sha256: ` + digest + `
+      credentialsSecretRef: {name: boxes}
+    captureFPS: 240
+    focalLengthPx: 1480
   output:
     uri: pvc://claim/run
     credentialsSecretRef: {name: out}
@@ -43,7 +43,8 @@ spec:
   engineName: phalp
   device: GPU
   variants: [b, a]
-  fallback: {device: Deny, detector: Deny}
+  fallback: {device: Deny, detector: Deny, engine: Allow}
+  people: {max: 3}
   suspend: true
   activeDeadlineSeconds: 3600
   pendingTimeoutSeconds: 60
@@ -100,6 +101,8 @@ func TestPoseJobFields(t *testing.T) {
 		noGPU    = "podTemplate.resources.cpu is for variants that run on the CPU, which have no GPU"
 		limit    = "a limit of cpu or memory must be greater than zero"
 		request  = "a request of cpu or memory must be greater than zero"
+		rate     = "captureFPS must be a number of frames a second from 1 to 100000"
+		suffix   = "boxes are a .json or .csv file"
 		memory   = "memory is always requested as much as it is limited: leave the request out"
 	)
 	for name, c := range map[string]struct{ path, value, refusal string }{
@@ -159,6 +162,65 @@ func TestPoseJobFields(t *testing.T) {
 		"frames that end where they start":        {"spec.video.frames", "{start: 10, end: 10}", "frames.end must be greater than frames.start"},
 		"frames that start below nothing":         {"spec.video.frames", "{start: -1}", "should be greater than or equal to 0"},
 		"frames that end at nothing":              {"spec.video.frames", "{end: 0}", "should be greater than or equal to 1"},
+
+		// video.boxes
+		"boxes in S3":                           {"spec.video.boxes", "{uri: s3://bucket/run.boxes.json}", ""},
+		"boxes by HTTPS":                        {"spec.video.boxes", "{uri: https://host.example:8443/a.csv}", ""},
+		"boxes by HTTP":                         {"spec.video.boxes", "{uri: http://host/a.csv}", ""},
+		"boxes in a claim":                      {"spec.video.boxes", "{uri: pvc://my-claim.v1/a/b.csv}", ""},
+		"boxes without a URI":                   {"spec.video.boxes", "{sha256: " + quoted(digest) + "}", "spec.video.boxes.uri: Required value"},
+		"boxes in the spec itself":              {"spec.video.boxes", "{frames: []}", "unknown field"},
+		"boxes in a pickle":                     {"spec.video.boxes.uri", "s3://bucket/a.pkl", suffix},
+		"boxes in upper case":                   {"spec.video.boxes.uri", "s3://bucket/a.CSV", suffix},
+		"boxes without a suffix":                {"spec.video.boxes.uri", "s3://bucket/json", suffix},
+		"boxes by FTP":                          {"spec.video.boxes.uri", "ftp://host/a.csv", "unknown scheme: boxes are s3://bucket/key"},
+		"a boxes URI with user and password":    {"spec.video.boxes.uri", "https://me:secret@host/a.csv", userinfo},
+		"a signed boxes URL":                    {"spec.video.boxes.uri", "https://host/a.csv?sig=.csv", query},
+		"a boxes URI with a fragment":           {"spec.video.boxes.uri", quoted("https://host/a#.csv"), query},
+		"a boxes URI without an object":         {"spec.video.boxes.uri", "s3://bucket.csv", object},
+		"a boxes path that climbs":              {"spec.video.boxes.uri", "s3://bucket/../a.csv", dots},
+		"a boxes path that climbs in disguise":  {"spec.video.boxes.uri", "s3://bucket/%2e%2E/a.csv", dots},
+		"a boxes URI with a space":              {"spec.video.boxes.uri", "s3://bucket/my boxes.csv", spaces},
+		"a boxes URI with a newline":            {"spec.video.boxes.uri", `"s3://bucket/a\nb.csv"`, spaces},
+		"boxes in a claim with a bad name":      {"spec.video.boxes.uri", "pvc://My_Claim/a.csv", claim},
+		"a boxes URI that is too short":         {"spec.video.boxes.uri", "s3:.csv", "should be at least 8 chars long"},
+		"a boxes URI of the greatest length":    {"spec.video.boxes.uri", "s3://bucket/" + long(1008) + ".csv", ""},
+		"a boxes URI that is too long":          {"spec.video.boxes.uri", "s3://bucket/" + long(1009) + ".csv", "may not be more than 1024"},
+		"a digest of the boxes":                 {"spec.video.boxes", "{uri: s3://b/a.csv, sha256: " + quoted(digest) + "}", ""},
+		"a digest of the boxes in upper case":   {"spec.video.boxes", "{uri: s3://b/a.csv, sha256: " + quoted(strings.ToUpper(digest)) + "}", "spec.video.boxes.sha256 in body should match"},
+		"credentials of the boxes":              {"spec.video.boxes", "{uri: s3://b/a.csv, credentialsSecretRef: {name: x}}", ""},
+		"credentials of the boxes without name": {"spec.video.boxes", "{uri: s3://b/a.csv, credentialsSecretRef: {}}", "credentialsSecretRef.name: Required value"},
+
+		// what the camera was, and who is wanted
+		"slow motion":                         {"spec.video.captureFPS", "240", ""},
+		"a rate of a broken number":           {"spec.video.captureFPS", quoted("239.76"), ""},
+		"a rate in thousandths":               {"spec.video.captureFPS", "59940m", rate},
+		"a rate of a broken number, lowest":   {"spec.video.captureFPS", quoted("1.0"), ""},
+		"the lowest rate":                     {"spec.video.captureFPS", "1", ""},
+		"the highest rate":                    {"spec.video.captureFPS", "100000", ""},
+		"the highest rate with a suffix":      {"spec.video.captureFPS", "100k", rate},
+		"a rate below the lowest":             {"spec.video.captureFPS", quoted("0.999"), rate},
+		"no rate":                             {"spec.video.captureFPS", "0", rate},
+		"a rate below nothing":                {"spec.video.captureFPS", "-30", rate},
+		"a rate above the highest":            {"spec.video.captureFPS", quoted("100000.001"), rate},
+		"a rate of two numbers":               {"spec.video.captureFPS", "30000/1001", rate},
+		"a rate in words":                     {"spec.video.captureFPS", "fast", rate},
+		"a rate of too many digits":           {"spec.video.captureFPS", quoted("239.7600000000000"), "may not be more than 16"},
+		"a focal length":                      {"spec.video.focalLengthPx", "1480", ""},
+		"the shortest focal length":           {"spec.video.focalLengthPx", "1", ""},
+		"the longest focal length":            {"spec.video.focalLengthPx", "1000000", ""},
+		"no focal length":                     {"spec.video.focalLengthPx", "0", "should be greater than or equal to 1"},
+		"a focal length beyond the longest":   {"spec.video.focalLengthPx", "1000001", "should be less than or equal to 1000000"},
+		"a focal length in parts of a pixel":  {"spec.video.focalLengthPx", "1480.5", "must be of type integer"},
+		"one person":                          {"spec.people", "{max: 1}", ""},
+		"a thousand people":                   {"spec.people", "{max: 1000}", ""},
+		"no people":                           {"spec.people", "{max: 0}", "should be greater than or equal to 1"},
+		"more than a thousand":                {"spec.people", "{max: 1001}", "should be less than or equal to 1000"},
+		"people without a number":             {"spec.people", "{}", "spec.people.max: Required value"},
+		"people by another rule":              {"spec.people", "{max: 1, id: 3}", "unknown field"},
+		"a fallback that allows an engine":    {"spec.fallback", "{engine: Allow}", ""},
+		"a fallback of the engine may be":     {"spec.fallback", "{engine: Maybe}", `Unsupported value: "Maybe"`},
+		"a fallback to an engine of the jobs": {"spec.fallback", "{engineName: x}", "unknown field"},
 
 		// output
 		"results in S3":                        {"spec.output.uri", "s3://bucket/a/", ""},
@@ -309,6 +371,7 @@ func TestPoseJobDefaults(t *testing.T) {
 		"spec.device":                     "Auto",
 		"spec.fallback.device":            "Allow",
 		"spec.fallback.detector":          "Allow",
+		"spec.fallback.engine":            "Deny",
 		"spec.suspend":                    false,
 		"spec.startTimeoutSeconds":        int64(600),
 		"spec.stallTimeoutSeconds":        int64(900),
@@ -326,6 +389,10 @@ func TestPoseJobDefaults(t *testing.T) {
 		"spec.variants":                   nil,
 		"spec.podTemplate":                nil,
 		"spec.video.frames":               nil,
+		"spec.video.boxes":                nil,
+		"spec.video.captureFPS":           nil,
+		"spec.video.focalLengthPx":        nil,
+		"spec.people":                     nil,
 	} {
 		t.Run(path, func(t *testing.T) {
 			got, _, err := unstructured.NestedFieldNoCopy(u.Object, strings.Split(path, ".")...)
@@ -334,218 +401,4 @@ func TestPoseJobDefaults(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestPoseJobImmutability(t *testing.T) {
-	const (
-		video    = "spec.video cannot be changed"
-		output   = "spec.output cannot be changed"
-		device   = "spec.device cannot be changed"
-		engine   = "spec.engineName cannot be set, unset or changed later"
-		variants = "spec.variants cannot be set, unset or changed later"
-		managed  = "spec.managedBy cannot be set, unset or changed later"
-		template = "spec.podTemplate can be changed only while spec.suspend is true"
-	)
-	for name, c := range map[string]struct {
-		path, before, after string
-		suspend             string // before and after, as "true"; "true false" resumes in the same request
-		refusal             string
-	}{
-		"the video's URI":                                 {path: "spec.video.uri", before: "s3://v/a.mp4", after: "s3://v/b.mp4", refusal: video},
-		"the video's digest is set":                       {path: "spec.video.sha256", after: quoted(digest), refusal: video},
-		"the video's digest is unset":                     {path: "spec.video.sha256", before: quoted(digest), refusal: video},
-		"the video's frames are set":                      {path: "spec.video.frames", after: "{start: 1}", refusal: video},
-		"the video's credentials are set":                 {path: "spec.video.credentialsSecretRef", after: "{name: x}", refusal: video},
-		"the output's URI":                                {path: "spec.output.uri", before: "s3://o/default/a", after: "s3://o/default/b", refusal: output},
-		"the output's overlay":                            {path: "spec.output.overlay", before: "None", after: "Full", refusal: output},
-		"the output's overlay is unset, which is None":    {path: "spec.output.overlay", before: "Full", refusal: output},
-		"the output's credentials are unset":              {path: "spec.output.credentialsSecretRef", before: "{name: x}", refusal: output},
-		"the device":                                      {path: "spec.device", before: "GPU", after: "CPU", refusal: device},
-		"the device is set from its default":              {path: "spec.device", after: "CPU", refusal: device},
-		"the device is unset to its default":              {path: "spec.device", before: "CPU", refusal: device},
-		"the device is set to its default":                {path: "spec.device", after: "Auto"},
-		"the engine is set":                               {path: "spec.engineName", after: "a", refusal: engine},
-		"the engine is unset":                             {path: "spec.engineName", before: "a", refusal: engine},
-		"the engine is changed":                           {path: "spec.engineName", before: "a", after: "b", refusal: engine},
-		"the variants are set":                            {path: "spec.variants", after: "[a]", refusal: variants},
-		"the variants are unset":                          {path: "spec.variants", before: "[a]", refusal: variants},
-		"the variants are changed":                        {path: "spec.variants", before: "[a]", after: "[b]", refusal: variants},
-		"the variants are put into another order":         {path: "spec.variants", before: "[a, b]", after: "[b, a]", refusal: variants},
-		"the manager is set":                              {path: "spec.managedBy", after: "a", refusal: managed},
-		"the manager is unset":                            {path: "spec.managedBy", before: "a", refusal: managed},
-		"the manager is changed":                          {path: "spec.managedBy", before: "a", after: "b", refusal: managed},
-		"the pod template is set":                         {path: "spec.podTemplate", after: "{labels: {a: b}}", refusal: template},
-		"the pod template is unset":                       {path: "spec.podTemplate", before: "{labels: {a: b}}", refusal: template},
-		"the pod template is changed":                     {path: "spec.podTemplate.labels", before: "{a: b}", after: "{a: c}", refusal: template},
-		"the pod template is set while suspended":         {path: "spec.podTemplate", after: "{labels: {a: b}}", suspend: "true"},
-		"the pod template is unset while suspended":       {path: "spec.podTemplate", before: "{labels: {a: b}}", suspend: "true"},
-		"the pod template is changed while suspended":     {path: "spec.podTemplate.labels", before: "{a: b}", after: "{a: c}", suspend: "true"},
-		"the pod template is changed with the resumption": {path: "spec.podTemplate.labels", before: "{a: b}", after: "{a: c}", suspend: "true false"},
-		"the video while suspended":                       {path: "spec.video.uri", before: "s3://v/a.mp4", after: "s3://v/b.mp4", suspend: "true", refusal: video},
-		"suspend":                                         {path: "spec.suspend", before: "false", after: "true"},
-		"the deadline":                                    {path: "spec.activeDeadlineSeconds", before: "10", after: "20"},
-		"the deadline is unset":                           {path: "spec.activeDeadlineSeconds", before: "10"},
-		"the backoff limit":                               {path: "spec.backoffLimit", before: "1", after: "3"},
-		"the TTL":                                         {path: "spec.ttlSecondsAfterFinished", after: "3"},
-		"the fallback":                                    {path: "spec.fallback.device", before: "Allow", after: "Deny"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			o := parse(t, minimalJob)
-			o.set(t, c.path, c.before)
-			before, after, _ := strings.Cut(c.suspend, " ")
-			if before != "" {
-				o.set(t, "spec.suspend", before)
-			}
-			u, err := create(t, o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			changed := object(u.Object).set(t, c.path, c.after)
-			if after != "" {
-				changed.set(t, "spec.suspend", after)
-			}
-			expect(t, api.Update(context.Background(), changed.unstructured()), c.refusal)
-		})
-	}
-}
-
-func TestPoseJobStatusBounds(t *testing.T) {
-	for name, c := range map[string]struct{ status, refusal string }{
-		"phases that exist":            {"{phase: Running}", ""},
-		"a phase that does not":        {"{phase: Sleeping}", "Unsupported value"},
-		"an attempt":                   {"{attempts: [{number: 1, state: Intended, variant: a, device: GPU}]}", ""},
-		"attempt 0":                    {"{attempts: [{number: 0, state: Intended, variant: a, device: GPU}]}", "should be greater than or equal to 1"},
-		"an attempt twice":             {"{attempts: [{number: 1, state: Intended, variant: a, device: GPU}, {number: 1, state: Failed, variant: a, device: GPU}]}", "Duplicate value"},
-		"an attempt of unknown state":  {"{attempts: [{number: 1, state: Lost, variant: a, device: GPU}]}", "Unsupported value"},
-		"an attempt of unknown device": {"{attempts: [{number: 1, state: Failed, variant: a, device: TPU}]}", "Unsupported value"},
-		"an action that is none":       {"{attempts: [{number: 1, state: Failed, variant: a, device: CPU, action: Wait}]}", "Unsupported value"},
-		"a condition's reason":         {`{conditions: [{type: Ready, status: "True", reason: "no reason!", message: "", lastTransitionTime: "2026-01-01T00:00:00Z"}]}`, "reason in body should match"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			u, err := create(t, parse(t, minimalJob))
-			if err != nil {
-				t.Fatal(err)
-			}
-			object(u.Object).set(t, "status", c.status)
-			expect(t, api.Status().Update(context.Background(), u), c.refusal)
-		})
-	}
-}
-
-// Server-Side Apply of the same manifest again changes nothing: no default
-// drifts, which a GitOps tool would fight over.
-func TestApplyTwiceChangesNothing(t *testing.T) {
-	for name, manifest := range map[string]string{"minimal-job": minimalJob, "full-job": fullJob, "engine": fullEngine} {
-		t.Run(name, func(t *testing.T) {
-			ctx := context.Background()
-			apply := func() *unstructured.Unstructured {
-				u := parse(t, manifest).unstructured()
-				u.SetName("apply-" + name)
-				if u.GetKind() == "PoseJob" {
-					u.SetNamespace("default")
-				}
-				if err := api.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner("gitops"), client.ForceOwnership); err != nil {
-					t.Fatal(err)
-				}
-				return u
-			}
-			first := apply()
-			t.Cleanup(func() { _ = api.Delete(ctx, first) })
-			second := apply()
-			third := apply()
-			// The first update after a creation writes the default of the status,
-			// which the creation leaves out; it is there when read, all the same.
-			if second.GetResourceVersion() != third.GetResourceVersion() || third.GetGeneration() != 1 {
-				t.Errorf("resourceVersion %s after %s, generation %d", third.GetResourceVersion(), second.GetResourceVersion(), third.GetGeneration())
-			}
-			for _, u := range []*unstructured.Unstructured{first, second, third} {
-				u.SetResourceVersion("")
-				u.SetManagedFields(nil)
-			}
-			if diff := cmp.Diff(first.Object, second.Object) + cmp.Diff(second.Object, third.Object); diff != "" {
-				t.Errorf("applying again changes the object:\n%s", diff)
-			}
-		})
-	}
-}
-
-// A spec that passes through the Go types is the same: a client that reads and
-// writes typed objects loses and invents nothing.
-func TestRoundTripThroughGoTypes(t *testing.T) {
-	ctx := context.Background()
-	for name, manifest := range map[string]string{"minimal-job": minimalJob, "full-job": fullJob} {
-		t.Run(name, func(t *testing.T) {
-			u, err := create(t, parse(t, manifest))
-			if err != nil {
-				t.Fatal(err)
-			}
-			var typed v1alpha1.PoseJob
-			if err := api.Get(ctx, client.ObjectKeyFromObject(u), &typed); err != nil {
-				t.Fatal(err)
-			}
-			sameSpec(t, u, &typed)
-			if err := api.Update(ctx, &typed); err != nil {
-				t.Fatal(err)
-			}
-			if typed.Generation != 1 {
-				t.Errorf("writing it back makes generation %d", typed.Generation)
-			}
-		})
-	}
-	t.Run("engine", func(t *testing.T) {
-		u, err := create(t, parse(t, fullEngine))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var typed v1alpha1.PoseEngine
-		if err := api.Get(ctx, client.ObjectKeyFromObject(u), &typed); err != nil {
-			t.Fatal(err)
-		}
-		sameSpec(t, u, &typed)
-		if err := api.Update(ctx, &typed); err != nil {
-			t.Fatal(err)
-		}
-		if typed.Generation != 1 {
-			t.Errorf("writing it back makes generation %d", typed.Generation)
-		}
-	})
-	t.Run("a typed job that sets nothing gets the defaults", func(t *testing.T) {
-		job := v1alpha1.PoseJob{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "default", GenerateName: "typed-"},
-			Spec:       v1alpha1.PoseJobSpec{Video: v1alpha1.VideoSource{URI: "s3://videos/run.mp4"}, Output: v1alpha1.Output{URI: "s3://results/default/run"}},
-		}
-		if err := api.Create(ctx, &job); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = api.Delete(ctx, &job) })
-		if job.Spec.BackoffLimit == nil || *job.Spec.BackoffLimit != 2 || job.Spec.ScratchSize == nil || job.Spec.ScratchSize.String() != "20Gi" ||
-			job.Spec.PodTTLSecondsAfterFinished == nil || *job.Spec.PodTTLSecondsAfterFinished != 600 || job.Spec.Device != v1alpha1.DeviceAuto || job.Spec.Fallback.Detector != v1alpha1.Allow {
-			t.Errorf("spec = %+v", job.Spec)
-		}
-	})
-}
-
-func sameSpec(t *testing.T, u *unstructured.Unstructured, typed runtime.Object) {
-	t.Helper()
-	raw, err := runtime.DefaultUnstructuredConverter.ToUnstructured(typed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(plain(t, u.Object["spec"]), plain(t, raw["spec"])); diff != "" {
-		t.Errorf("spec (-API server +Go types):\n%s", diff)
-	}
-}
-
-// plain JSON, so that numbers have one type.
-func plain(t *testing.T, v any) any {
-	t.Helper()
-	b, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out any
-	if err := yaml.Unmarshal(b, &out); err != nil {
-		t.Fatal(err)
-	}
-	return out
 }

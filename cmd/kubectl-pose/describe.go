@@ -111,7 +111,7 @@ func describe(w io.Writer, j *v1alpha1.PoseJob) {
 	s := j.Status
 	row := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(w, "%-11s%s\n", name+":", value)
+			fmt.Fprintf(w, "%-16s%s\n", name+":", value)
 		}
 	}
 	row("Name", j.Name)
@@ -121,11 +121,12 @@ func describe(w io.Writer, j *v1alpha1.PoseJob) {
 	row("Video", j.Spec.Video.URI)
 	if s.Output != nil {
 		row("Output", s.Output.URI)
+		row("Quality", quality(s.Output.Quality))
 	}
 	row("Took", took(s.StartTime, s.CompletionTime))
 	for _, c := range s.Conditions {
 		switch c.Type {
-		case v1alpha1.ConditionReady, v1alpha1.ConditionDegraded, v1alpha1.ConditionNoPeople, v1alpha1.ConditionDeviceMismatch:
+		case v1alpha1.ConditionReady, v1alpha1.ConditionDegraded, v1alpha1.ConditionNoPeople, v1alpha1.ConditionPeopleFiltered, v1alpha1.ConditionDeviceMismatch:
 			row(c.Type, fmt.Sprintf("%s (%s) %s", c.Status, c.Reason, c.Message))
 		}
 	}
@@ -147,6 +148,15 @@ func describe(w io.Writer, j *v1alpha1.PoseJob) {
 			stack(w, a, "  ")
 		}
 	}
+}
+
+// quality of a result, as its engine claims it.
+func quality(q *v1alpha1.ResultQuality) string {
+	if q == nil {
+		return ""
+	}
+	return fmt.Sprintf("somebody in %d %% of the frames, %d gaps, %d suspected changes of identity, %d sightings left out (the engine's own account)",
+		q.CoveragePercent, q.Gaps, q.IDSwitchesSuspected, q.PeopleFiltered)
 }
 
 func table(w io.Writer, attempts []v1alpha1.Attempt) {

@@ -28,11 +28,11 @@ func main() {
 		Use:   "pose-runner",
 		Short: "Runs one container of a pose job's pod",
 		Long: "pose-runner fetches, prepares, watches and delivers inside the pods of the pose operator.\n" +
-			"The operator starts it; there is nothing to run by hand.",
+			"The operator starts it; there is nothing to run by hand. `fill` is what the chart's Job for weights runs.",
 		SilenceUsage: true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(runCommand(&code), &cobra.Command{
+	root.AddCommand(runCommand(&code), fillCommand(), &cobra.Command{
 		Use:   "version",
 		Short: "Print version and platform",
 		Args:  cobra.NoArgs,

@@ -166,13 +166,8 @@ func next(a Answer, q Question) Answer {
 	i := slices.IndexFunc(vs, func(v v1alpha1.Variant) bool { return v.Name == q.Variant })
 	i = max(i, 0)
 	a.Engine, a.Variant = q.Engine.Name, vs[i].Name
-	two := int32(2)
 	d := plan.Next(plan.Input{
-		Spec: &v1alpha1.PoseJobSpec{
-			Device: v1alpha1.DeviceAuto, BackoffLimit: &two,
-			Fallback: v1alpha1.Fallback{Device: v1alpha1.Allow, Detector: v1alpha1.Allow},
-		},
-		Engine: q.Engine, Now: time.Unix(0, 0),
+		Spec: jobOf(&vs[i]), Engine: q.Engine, Now: time.Unix(0, 0),
 		Attempts: []attempt.Attempt{{Attempt: v1alpha1.Attempt{
 			Number: 1, State: v1alpha1.AttemptFailed, Variant: vs[i].Name, Device: vs[i].Device, Detector: vs[i].Detector,
 			Reason: a.Reason, Action: a.Action, Message: a.Explanation,
@@ -188,6 +183,23 @@ func next(a Answer, q Question) Answer {
 		a.Next = fmt.Sprintf("%s: the job fails with %s, no other variant is left", a.Action, a.Reason)
 	}
 	return a
+}
+
+// jobOf is a job as it ran the variant: with boxes where that needs them, and by name
+// where it runs on request.
+func jobOf(v *v1alpha1.Variant) *v1alpha1.PoseJobSpec {
+	two := int32(2)
+	spec := &v1alpha1.PoseJobSpec{
+		Device: v1alpha1.DeviceAuto, BackoffLimit: &two,
+		Fallback: v1alpha1.Fallback{Device: v1alpha1.Allow, Detector: v1alpha1.Allow},
+	}
+	if v.Boxes == v1alpha1.BoxesRequired {
+		spec.Video.Boxes = &v1alpha1.BoxesSource{}
+	}
+	if v.OnRequest {
+		spec.Variants = []string{v.Name}
+	}
+	return spec
 }
 
 var meaning = map[v1alpha1.Action]string{

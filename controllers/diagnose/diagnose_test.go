@@ -84,6 +84,16 @@ func TestAsk(t *testing.T) {
 			q:      diagnose.Question{Log: loading + "Traceback (most recent call last):\n  File \"x.py\", line 1, in f\n    g()\nRuntimeError: CUDA out of memory\n", ExitCode: code(0), Engine: phalp()},
 			reason: v1alpha1.ReasonCUDAOutOfMemory, stage: "DetectorLoad", action: v1alpha1.ActionNextVariant,
 		},
+		"a variant on request was asked for by its job": {
+			q: diagnose.Question{Log: loading, ExitCode: code(1), Variant: "slow", Engine: gen.Engine("e").Variants(
+				gen.Variant("gpu", v1alpha1.GPU), gen.Variant("slow", v1alpha1.CPU, gen.OnRequest())).Build()},
+			reason: v1alpha1.ReasonEngineError, action: v1alpha1.ActionRetry, next: "attempt 2 runs variant slow",
+		},
+		"a variant that needs boxes had them": {
+			q: diagnose.Question{Log: "CUDA out of memory\n", ExitCode: code(1), Variant: "boxes", Engine: gen.Engine("e").Variants(
+				gen.Variant("gpu", v1alpha1.GPU), gen.Variant("boxes", v1alpha1.GPU, gen.Boxes(v1alpha1.BoxesRequired)), gen.Variant("cpu-boxes", v1alpha1.CPU, gen.Boxes(v1alpha1.BoxesOptional))).Build()},
+			reason: v1alpha1.ReasonCUDAOutOfMemory, action: v1alpha1.ActionNextVariant, next: "attempt 2 runs variant cpu-boxes",
+		},
 		"nothing is known": {
 			q: diagnose.Question{}, reason: v1alpha1.ReasonEngineError, action: v1alpha1.ActionRetry,
 		},

@@ -18,11 +18,14 @@ import (
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
 	"github.com/pose-dev/pose-operator/controllers/internal/engine"
 	"github.com/pose-dev/pose-operator/controllers/internal/learn"
 )
@@ -41,7 +44,8 @@ type Reconciler struct {
 
 // SetupWithManager registers the controller.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	b := ctrl.NewControllerManagedBy(mgr).Named("poseengine").For(&v1alpha1.PoseEngine{})
+	b := ctrl.NewControllerManagedBy(mgr).Named("poseengine").For(&v1alpha1.PoseEngine{}).
+		Watches(&v1alpha1.PoseEngine{}, handler.EnqueueRequestsFromMapFunc(r.fallingBackTo), builder.WithPredicates(predicate.GenerationChangedPredicate{}))
 	if r.Memory != nil {
 		b = b.WatchesRawSource(source.Channel(r.Memory.announced(), &handler.EnqueueRequestForObject{}))
 	}
@@ -68,6 +72,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	now := r.now()
 	old := e.DeepCopy()
 	ready(&e)
+	if err := r.fallback(ctx, &e, now); err != nil {
+		return ctrl.Result{}, err
+	}
 	taken := r.remember(&e, now)
 	if !equality.Semantic.DeepEqual(old.Status, e.Status) {
 		patch := client.MergeFromWithOptions(old, client.MergeFromWithOptimisticLock{})
@@ -91,6 +98,45 @@ func ready(e *v1alpha1.PoseEngine) {
 	meta.SetStatusCondition(&e.Status.Conditions, metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: status, Reason: is.Reason, Message: is.Message, ObservedGeneration: e.Generation,
 	})
+}
+
+// fallback says whether jobs have another engine to fall back to. Ready does not
+// depend on it: GitOps applies in any order, and few jobs ever need it.
+func (r *Reconciler) fallback(ctx context.Context, e *v1alpha1.PoseEngine, now time.Time) error {
+	if e.Spec.FallbackEngineName == "" {
+		meta.RemoveStatusCondition(&e.Status.Conditions, v1alpha1.ConditionFallbackResolved)
+		return nil
+	}
+	var engines v1alpha1.PoseEngineList
+	if err := r.Client.List(ctx, &engines); err != nil {
+		return fmt.Errorf("list PoseEngines for the fallback engine of PoseEngine %s: %w", e.Name, err)
+	}
+	c := metav1.Condition{
+		Type: v1alpha1.ConditionFallbackResolved, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonEngineResolved,
+		Message: "jobs that allow it fall back to PoseEngine " + e.Spec.FallbackEngineName, ObservedGeneration: e.Generation,
+		LastTransitionTime: metav1.NewTime(now).Rfc3339Copy(),
+	}
+	if is := engine.Fallback(e, engines.Items); is.Engine == nil {
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, is.Reason, is.Message
+	}
+	meta.SetStatusCondition(&e.Status.Conditions, c)
+	return nil
+}
+
+// fallingBackTo gives the engines that fall back to one that changed.
+func (r *Reconciler) fallingBackTo(ctx context.Context, changed client.Object) []ctrl.Request {
+	var engines v1alpha1.PoseEngineList
+	if err := r.Client.List(ctx, &engines); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "List PoseEngines for a changed PoseEngine", "engine", changed.GetName())
+		return nil
+	}
+	var out []ctrl.Request
+	for i := range engines.Items {
+		if e := &engines.Items[i]; e.Spec.FallbackEngineName == changed.GetName() && e.Name != changed.GetName() {
+			out = append(out, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(e)})
+		}
+	}
+	return out
 }
 
 // remember what attempts taught, and forget what the platform admin cleared.
@@ -119,20 +165,20 @@ func (r *Reconciler) recover(ctx context.Context, e *v1alpha1.PoseEngine) error 
 	}
 	var obs []learn.Observation
 	for i := range jobs.Items {
-		if jobs.Items[i].Status.EngineName == e.Name {
-			obs = append(obs, since(&jobs.Items[i], e.Status.LearnedThrough)...)
-		}
+		obs = append(obs, since(&jobs.Items[i], e)...)
 	}
 	r.Memory.recover(e.Name, obs)
 	return nil
 }
 
-// since a time, what the attempts of a job taught.
-func since(job *v1alpha1.PoseJob, through *metav1.Time) []learn.Observation {
+// since what the engine has learned through, what the attempts of a job taught of
+// it. An attempt may have run another engine than the job's own.
+func since(job *v1alpha1.PoseJob, e *v1alpha1.PoseEngine) []learn.Observation {
 	var obs []learn.Observation
+	through := e.Status.LearnedThrough
 	for i := range job.Status.Attempts {
 		a := &job.Status.Attempts[i]
-		if through != nil && a.FinishTime != nil && !a.FinishTime.After(through.Time) {
+		if attempt.EngineOf(a.Variant, job.Status.EngineName) != e.Name || (through != nil && a.FinishTime != nil && !a.FinishTime.After(through.Time)) {
 			continue
 		}
 		if o, ok := learn.Observe(job, a); ok {

@@ -100,9 +100,16 @@ func (r *Reconciler) act(ctx context.Context, o *observation, d plan.Decision, n
 
 func (r *Reconciler) create(ctx context.Context, o *observation, a *v1alpha1.Attempt) error {
 	e := o.engine.Engine
-	i := slices.IndexFunc(e.Spec.Variants, func(v v1alpha1.Variant) bool { return v.Name == a.Variant })
+	other, variant := attempt.SplitVariant(a.Variant)
+	if other != "" {
+		e = o.fallback.Engine
+	}
+	if e == nil || (other != "" && e.Name != other) {
+		return r.abandon(ctx, o, a, fmt.Sprintf("PoseEngine %s, which the job falls back to, is no longer there or not ready: its variant %s got no pod", other, variant))
+	}
+	i := slices.IndexFunc(e.Spec.Variants, func(v v1alpha1.Variant) bool { return v.Name == variant })
 	if i < 0 {
-		return r.abandon(ctx, o, a, fmt.Sprintf("variant %s was removed from PoseEngine %s before its pod was made", a.Variant, e.Name))
+		return r.abandon(ctx, o, a, fmt.Sprintf("variant %s was removed from PoseEngine %s before its pod was made", variant, e.Name))
 	}
 	if why := r.Policy.DeniedVariant(&e.Spec.Variants[i]); why != "" {
 		return r.abandon(ctx, o, a, why)

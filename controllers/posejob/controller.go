@@ -73,7 +73,12 @@ type observation struct {
 	// will tell of its end.
 	unseen bool
 	engine engine.Resolution
-	// advice from other jobs' attempts, by variant.
+	// fallback is the engine that follows it; the zero value where the job allows
+	// none.
+	fallback engine.Resolution
+	// engines are all that there are.
+	engines []v1alpha1.PoseEngine
+	// advice from other jobs' attempts, by rung.
 	advice map[string]learn.Advice
 	now    time.Time
 }
@@ -177,18 +182,21 @@ func (r *Reconciler) observe(ctx context.Context, job *v1alpha1.PoseJob, pods []
 	if err != nil {
 		return nil, err
 	}
-	o := &observation{job: job, pods: all, unseen: len(all) > len(pods), now: r.Clock.Now(), engine: engine.Resolve(job, engines.Items)}
+	o := &observation{job: job, pods: all, unseen: len(all) > len(pods), now: r.Clock.Now(), engines: engines.Items, engine: engine.Resolve(job, engines.Items)}
+	o.fallback = engine.ResolveFallback(job, o.engine.Engine, engines.Items)
 	o.attempts = attempt.Join(job.Status.Attempts, all)
-	rules := o.rules()
 	for i := range o.attempts {
 		a := &o.attempts[i]
+		if a.Recorded() {
+			continue
+		}
 		if err := r.lastWords(ctx, job.Namespace, a); err != nil {
 			log.FromContext(ctx).Error(err, "The engine's last words are not known")
 		}
 		if err := r.gpuOf(ctx, a); err != nil {
 			log.FromContext(ctx).Error(err, "The GPU of the attempt's node is not known")
 		}
-		if v, ended := failure.Judge(*a, rules); ended {
+		if v, ended := failure.Judge(*a, o.rules(a)); ended {
 			status.Record(a, v, o.now)
 			o.fresh = append(o.fresh, a.Number)
 		}
@@ -233,23 +241,55 @@ func (r *Reconciler) hidden(ctx context.Context, job *v1alpha1.PoseJob, pods []c
 	return pods, nil
 }
 
-// rules of the engine's own; Check has compiled them already.
-func (o *observation) rules() []failure.Rule {
-	if o.engine.Engine == nil {
+// rules of the attempt's own engine, which need not be the job's; none where that
+// is gone or not ready.
+func (o *observation) rules(a *attempt.Attempt) []failure.Rule {
+	if a.Live() {
+		return nil // nothing is judged yet
+	}
+	e := o.engine.Engine
+	if other, _ := attempt.SplitVariant(a.Variant); other != "" {
+		i := slices.IndexFunc(o.engines, func(e v1alpha1.PoseEngine) bool { return e.Name == other })
+		if i < 0 {
+			return nil
+		}
+		e = &o.engines[i]
+	}
+	if e == nil {
 		return nil
 	}
-	rules, err := failure.Compile(o.engine.Engine.Spec.FailureRules)
+	rules, err := failure.Compile(e.Spec.FailureRules)
 	if err != nil {
 		return nil
 	}
 	return rules
 }
 
+// usable engines of the job: its own, then the one that follows it.
+func (o *observation) usable() []*v1alpha1.PoseEngine {
+	var out []*v1alpha1.PoseEngine
+	for _, e := range []*v1alpha1.PoseEngine{o.engine.Engine, o.fallback.Engine} {
+		if e != nil {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// rung names a variant of a usable engine as attempts record it.
+func (o *observation) rung(e *v1alpha1.PoseEngine, variant string) string {
+	if e == o.engine.Engine {
+		return variant
+	}
+	return attempt.VariantName(e.Name, variant)
+}
+
 func (r *Reconciler) planInput(ctx context.Context, o *observation) (plan.Input, error) {
 	in := plan.Input{
 		Spec: &o.job.Spec, Attempts: o.attempts, Engine: o.engine.Engine,
 		EngineReason: o.engine.Reason, EngineMessage: o.engine.Message,
-		Denied: r.Policy.Denied(o.job), Now: o.now,
+		Fallback: plan.Fallback{Name: o.fallback.Name, Engine: o.fallback.Engine, Message: o.fallback.Message},
+		Denied:   r.Policy.Denied(o.job), Now: o.now,
 		Suspended: time.Duration(o.job.Status.SuspendedSeconds) * time.Second,
 	}
 	if o.job.Status.StartTime != nil {
@@ -264,29 +304,43 @@ func (r *Reconciler) planInput(ctx context.Context, o *observation) (plan.Input,
 	for _, a := range o.attempts {
 		in.Done = in.Done || a.State == v1alpha1.AttemptSucceeded
 	}
-	if o.job.Status.Video != nil {
-		in.Frames = o.job.Status.Video.Frames
-	}
+	in.Frames = o.frames()
 	if live := attempt.Live(o.attempts); live != nil {
 		in.Pace = r.paceOf(live, o.now)
 		if v, ok := failure.Hopeless(*live); ok {
 			in.Hopeless = &plan.Hopeless{Reason: v.Reason, Message: v.Message, Action: v.Action}
 		}
 	}
-	in.Refused = r.refused(o.engine.Engine)
+	in.Refused = r.refused(o)
 	err := r.advise(ctx, o, &in)
 	return in, err
 }
 
-// refused variants of the engine, by the policy.
-func (r *Reconciler) refused(e *v1alpha1.PoseEngine) map[string]string {
-	if e == nil {
-		return nil
+// frames of the video, as the newest pod that counted them says, or the status; 0
+// while nobody did.
+func (o *observation) frames() int64 {
+	for _, a := range slices.Backward(o.attempts) {
+		if a.Pod == nil {
+			continue
+		}
+		if v := a.Pod.Video(); v != nil {
+			return v.Frames
+		}
 	}
+	if v := o.job.Status.Video; v != nil {
+		return v.Frames
+	}
+	return 0
+}
+
+// refused variants of the usable engines, by the policy.
+func (r *Reconciler) refused(o *observation) map[string]string {
 	out := map[string]string{}
-	for i := range e.Spec.Variants {
-		if why := r.Policy.DeniedVariant(&e.Spec.Variants[i]); why != "" {
-			out[e.Spec.Variants[i].Name] = why
+	for _, e := range o.usable() {
+		for i := range e.Spec.Variants {
+			if why := r.Policy.DeniedVariant(&e.Spec.Variants[i]); why != "" {
+				out[o.rung(e, e.Spec.Variants[i].Name)] = why
+			}
 		}
 	}
 	return out
@@ -320,7 +374,10 @@ func (r *Reconciler) statusInput(o *observation, d plan.Decision) status.Input {
 		if err != nil {
 			in.EngineReady, in.EngineReason, in.EngineMessage = false, reason, err.Error()
 		} else {
-			in.FirstVariant = rungs[0].Name
+			in.FirstVariant = rungs[0].Name()
+		}
+		if o.fallback.Engine != nil {
+			in.Lacks = engine.Lacks(o.engine.Engine, o.fallback.Engine)
 		}
 	}
 	if live := attempt.Live(o.attempts); live != nil && r.Progress != nil {

@@ -23,17 +23,29 @@ type Memory interface {
 // advise the plan by what other jobs' attempts taught. Nothing is looked up while
 // a pod runs, nor for an engine that taught nothing.
 func (r *Reconciler) advise(ctx context.Context, o *observation, in *plan.Input) error {
-	e := o.engine.Engine
 	live := attempt.Live(o.attempts)
-	if r.Memory == nil || e == nil || (live != nil && live.Pod.Unschedulable == "") || len(e.Status.Learned)+len(e.Status.LearnedNodes) == 0 {
+	if r.Memory == nil || (live != nil && live.Pod.Unschedulable == "") {
 		return nil
 	}
-	in.AvoidNodes = learn.Avoid(&e.Status, o.now)
-	if t := o.job.Spec.PodTemplate; t != nil && t.Resources != nil && t.Resources.GPU != nil {
-		return nil // with resources of its own it is no case of what others learned
-	}
-	in.Learned = map[string]plan.Advice{}
+	in.AvoidNodes, in.Learned = map[string][]string{}, map[string]plan.Advice{}
 	o.advice = map[string]learn.Advice{}
+	for _, e := range o.usable() {
+		if len(e.Status.Learned)+len(e.Status.LearnedNodes) == 0 {
+			continue
+		}
+		in.AvoidNodes[e.Name] = learn.Avoid(&e.Status, o.now)
+		if t := o.job.Spec.PodTemplate; t != nil && t.Resources != nil && t.Resources.GPU != nil {
+			continue // with resources of its own it is no case of what others learned
+		}
+		if err := r.adviseOn(ctx, o, e, in); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// adviseOn the variants of one engine.
+func (r *Reconciler) adviseOn(ctx context.Context, o *observation, e *v1alpha1.PoseEngine, in *plan.Input) error {
 	for i := range e.Spec.Variants {
 		v := &e.Spec.Variants[i]
 		if v.Device != v1alpha1.GPU || r.Nodes.Client == nil {
@@ -48,14 +60,14 @@ func (r *Reconciler) advise(ctx context.Context, o *observation, in *plan.Input)
 			candidates[j] = learn.GPU{Product: g.Product, Driver: g.Driver}
 		}
 		a := r.Memory.Advise(e, v, candidates, o.job.UID, o.now)
-		o.advice[v.Name] = a
-		in.Learned[v.Name] = plan.Advice{Skip: a.Skip, Message: a.Message, AvoidGPUProducts: a.AvoidProducts}
+		o.advice[o.rung(e, v.Name)] = a
+		in.Learned[o.rung(e, v.Name)] = plan.Advice{Skip: a.Skip, Message: a.Message, AvoidGPUProducts: a.AvoidProducts}
 	}
 	return nil
 }
 
-// learn from the attempts that ended just now, and say which variant the job tries
-// again for all.
+// learn from the attempts that ended just now, each for its own engine, and say
+// which variant the job tries again for all.
 func (r *Reconciler) learn(o *observation, d plan.Decision, next v1alpha1.PoseJobStatus) {
 	if r.Memory == nil {
 		return
@@ -63,16 +75,18 @@ func (r *Reconciler) learn(o *observation, d plan.Decision, next v1alpha1.PoseJo
 	// The job as it is after the write; nothing of the cache's own is changed.
 	after := v1alpha1.PoseJob{ObjectMeta: o.job.ObjectMeta, Spec: o.job.Spec, Status: next}
 	for i := range next.Attempts {
-		if !slices.Contains(o.fresh, next.Attempts[i].Number) {
+		a := &next.Attempts[i]
+		if !slices.Contains(o.fresh, a.Number) {
 			continue
 		}
-		if seen, ok := learn.Observe(&after, &next.Attempts[i]); ok {
-			r.Memory.Observe(next.EngineName, seen)
+		if seen, ok := learn.Observe(&after, a); ok {
+			r.Memory.Observe(attempt.EngineOf(a.Variant, next.EngineName), seen)
 		}
 	}
 	if d.Kind == plan.KindLaunch {
 		if a, ok := o.advice[d.Next.Variant]; ok && !a.Skip {
-			r.Memory.Probe(next.EngineName, d.Next.Variant, a.Probes, o.job.UID, o.now)
+			_, variant := attempt.SplitVariant(d.Next.Variant)
+			r.Memory.Probe(attempt.EngineOf(d.Next.Variant, next.EngineName), variant, a.Probes, o.job.UID, o.now)
 		}
 	}
 }

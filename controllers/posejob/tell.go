@@ -9,8 +9,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
 	"github.com/pose-dev/pose-operator/controllers/internal/failure"
 	"github.com/pose-dev/pose-operator/controllers/internal/plan"
+	"github.com/pose-dev/pose-operator/controllers/internal/status"
 )
 
 var (
@@ -48,8 +50,10 @@ func (r *Reconciler) tell(o *observation, d plan.Decision, next v1alpha1.PoseJob
 		} else {
 			r.warn(o.job, a.Reason, string(a.Action), a.Message)
 		}
-		attemptsTotal.WithLabelValues(next.EngineName, a.Variant, string(a.Device), reason).Inc()
+		engine, variant := of(a.Variant, next.EngineName)
+		attemptsTotal.WithLabelValues(engine, variant, string(a.Device), reason).Inc()
 	}
+	r.tellCost(o, d)
 	r.tellSkips(o, next)
 	r.tellMismatch(o, next)
 	if !finishedBy(d) {
@@ -65,13 +69,30 @@ func (r *Reconciler) tell(o *observation, d plan.Decision, next v1alpha1.PoseJob
 	}
 }
 
+// of splits a variant's name in a record, for metrics by engine.
+func of(name, own string) (engine, variant string) {
+	_, variant = attempt.SplitVariant(name)
+	return attempt.EngineOf(name, own), variant
+}
+
+// eventCPUAttempt: an attempt on the CPU begins, which takes its time.
+const eventCPUAttempt = "CPUAttempt"
+
+// tellCost of an attempt on the CPU, once, before its pod is made.
+func (r *Reconciler) tellCost(o *observation, d plan.Decision) {
+	if d.Kind == plan.KindLaunch && d.Cost != "" {
+		r.event(o.job, corev1.EventTypeNormal, eventCPUAttempt, "Launch", status.OnCPU(d.Next, d.Cost))
+	}
+}
+
 // tellSkips: variants that were left out just now.
 func (r *Reconciler) tellSkips(o *observation, next v1alpha1.PoseJobStatus) {
 	for _, v := range next.SkippedVariants {
 		if slices.ContainsFunc(o.job.Status.SkippedVariants, func(b v1alpha1.SkippedVariant) bool { return b.Variant == v.Variant && b.Reason == v.Reason }) {
 			continue
 		}
-		skippedTotal.WithLabelValues(next.EngineName, v.Variant, v.Reason).Inc()
+		engine, variant := of(v.Variant, next.EngineName)
+		skippedTotal.WithLabelValues(engine, variant, v.Reason).Inc()
 		r.warn(o.job, v.Reason, "Skip", "variant "+v.Variant+" was skipped: "+v.Message)
 	}
 }
@@ -88,6 +109,10 @@ func (r *Reconciler) tellMismatch(o *observation, next v1alpha1.PoseJobStatus) {
 const maxNote = 900
 
 func (r *Reconciler) warn(job *v1alpha1.PoseJob, reason, action, note string) {
+	r.event(job, corev1.EventTypeWarning, reason, action, note)
+}
+
+func (r *Reconciler) event(job *v1alpha1.PoseJob, kind, reason, action, note string) {
 	if r.Recorder == nil {
 		return
 	}
@@ -95,5 +120,5 @@ func (r *Reconciler) warn(job *v1alpha1.PoseJob, reason, action, note string) {
 	if action == "" {
 		action = "Reconcile"
 	}
-	r.Recorder.Eventf(job, nil, corev1.EventTypeWarning, reason, action, "%s", note)
+	r.Recorder.Eventf(job, nil, kind, reason, action, "%s", note)
 }

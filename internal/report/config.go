@@ -29,6 +29,7 @@ type Role string
 // Roles, in the order in which they run; exec and deliver run side by side.
 const (
 	RoleCopy    Role = "copy"    // copies pose-runner into the shared volume
+	RoleAdapter Role = "adapter" // copies a variant's adapter out of its image
 	RoleFetch   Role = "fetch"   // streams the video in; never decodes it
 	RolePrepare Role = "prepare" // probes, cuts and normalises the video
 	RoleExec    Role = "exec"    // runs the engine as its child
@@ -46,12 +47,22 @@ const (
 	SourceFactsFile = "/pose/in/source.json"
 	VideoFile       = "/pose/in/video.mp4"  // as prepared, what the engine reads
 	FactsFile       = "/pose/in/facts.json" // a VideoFacts
-	OutputDir       = "/pose/out"           // the engine writes here, deliver reads
-	RunDir          = "/pose/run"           // the socket between exec and deliver
+	// BoxesSourceFile holds the boxes as fetched, BoxesFile what prepare makes of
+	// them for the engine: docs/boxes.md, with the frames of VideoFile.
+	BoxesSourceFile = "/pose/in/boxes.source"
+	BoxesFile       = "/pose/in/boxes.json"
+	OutputDir       = "/pose/out" // the engine writes here, deliver reads
+	RunDir          = "/pose/run" // the socket between exec and deliver
 	SocketFile      = "/pose/run/exec.sock"
 	// CredentialsDir holds one file per key of the Secret that the container's
 	// own location names. The engine's container never has it.
 	CredentialsDir = "/pose/credentials" //nolint:gosec // a path, not a secret
+	// BoxesCredentialsDir is the same for the boxes; fetch alone has it.
+	BoxesCredentialsDir = "/pose/boxes-credentials" //nolint:gosec // a path, not a secret
+	// AdapterSourceDir is the folder of an adapter's image, AdapterDir where its
+	// files lie for the engine.
+	AdapterSourceDir = "/adapter"
+	AdapterDir       = "/pose/adapter"
 	// ProgressTokenFile is a projected, audience-bound service account token.
 	ProgressTokenFile = "/pose/progress/token"
 	// DiagnosticsFile is where exec keeps the engine's log tail for deliver.
@@ -112,7 +123,30 @@ type FetchConfig struct {
 	PVCMount string `json:"pvcMount,omitempty"`
 	// TimeoutSeconds bounds the whole transfer, retries included.
 	TimeoutSeconds int64 `json:"timeoutSeconds"`
+	// Boxes are fetched beside the video; nil means there are none.
+	Boxes *BoxesFetchConfig `json:"boxes,omitempty"`
 }
+
+// BoxesFetchConfig is where the boxes of a video come from. Store and time are
+// the video's.
+type BoxesFetchConfig struct {
+	// URI as FetchConfig.URI.
+	URI string `json:"uri"`
+	// SHA256, lower-case hex, is checked while streaming when set.
+	SHA256   string `json:"sha256,omitempty"`
+	MaxBytes int64  `json:"maxBytes"`
+	// PVCMount is where the claim of a pvc:// URI is mounted, read-only.
+	PVCMount string `json:"pvcMount,omitempty"`
+}
+
+// BoxesFormat says how a file of boxes is written.
+type BoxesFormat string
+
+// Formats of docs/boxes.md.
+const (
+	BoxesJSON BoxesFormat = "JSON"
+	BoxesCSV  BoxesFormat = "CSV"
+)
 
 // PrepareConfig is the part for RolePrepare. It has no network.
 type PrepareConfig struct {
@@ -124,6 +158,8 @@ type PrepareConfig struct {
 	MaxPixels      int64 `json:"maxPixels"`
 	MaxFrames      int64 `json:"maxFrames"`
 	TimeoutSeconds int64 `json:"timeoutSeconds"`
+	// Boxes says how the fetched boxes are written; empty means there are none.
+	Boxes BoxesFormat `json:"boxes,omitempty"`
 }
 
 // ExecConfig is the part for RoleExec.
@@ -204,6 +240,7 @@ type OutputFormat string
 // Formats that deliver knows.
 const (
 	FormatPoseJSON OutputFormat = "PoseJSON" // docs/pose-json.md; proves the frames
+	FormatSMPLNPZ  OutputFormat = "SMPLNPZ"  // docs/pose-json.md; SMPL parameters
 	FormatMP4      OutputFormat = "MP4"
 	FormatPNG      OutputFormat = "PNG"
 	FormatOpaque   OutputFormat = "Opaque" // size and digest only
@@ -220,6 +257,7 @@ type OutputFile struct {
 // Provenance is what the manifest says of how a result came to be.
 type Provenance struct {
 	VideoURI         string `json:"videoURI"`
+	BoxesURI         string `json:"boxesURI,omitempty"`
 	Engine           string `json:"engine"`
 	EngineGeneration int64  `json:"engineGeneration"`
 	Variant          string `json:"variant"`
@@ -248,6 +286,7 @@ func ParseConfig(raw string) (*Config, error) {
 	}
 	part := map[Role]bool{
 		RoleCopy:    true,
+		RoleAdapter: true,
 		RoleFetch:   c.Fetch != nil,
 		RolePrepare: c.Prepare != nil,
 		RoleExec:    c.Exec != nil,

@@ -8,6 +8,7 @@ import (
 func TestParseConfig(t *testing.T) {
 	for raw, want := range map[string]string{
 		`{"version":1,"role":"copy"}`:             "",
+		`{"version":1,"role":"adapter"}`:          "",
 		`{"version":1,"role":"fetch","fetch":{}}`: "",
 		`{"version":1,"role":"fetch"}`:            "its part is missing",
 		`{"version":1,"role":"dance"}`:            "unknown",

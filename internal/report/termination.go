@@ -9,7 +9,7 @@ import (
 
 // MaxTerminationBytes bounds one container's termination message. The kubelet
 // divides 12 KiB among all containers of a pod and cuts bytes beyond that
-// (kubernetes: pkg/kubelet/kuberuntime); five containers stay below it.
+// (kubernetes: pkg/kubelet/kuberuntime); six containers stay within it.
 const MaxTerminationBytes = 2048
 
 // Result is how far a container came.
@@ -40,6 +40,9 @@ const (
 	// ReasonCUDAOutOfMemory: the preflight found too little free GPU memory.
 	ReasonCUDAOutOfMemory = "CUDAOutOfMemory"
 	ReasonConfig          = "RunnerConfigInvalid"
+	// ReasonAdapterInvalid: the adapter's image has no folder /adapter, or one that
+	// cannot be copied.
+	ReasonAdapterInvalid = "AdapterInvalid"
 )
 
 // Termination is a container's termination message.
@@ -65,6 +68,14 @@ type Termination struct {
 type FetchReport struct {
 	Bytes  int64  `json:"bytes"`
 	SHA256 string `json:"sha256"`
+	// Boxes that were fetched beside the video; nil without any.
+	Boxes *FileFacts `json:"boxes,omitempty"`
+}
+
+// FileFacts are size and digest of a fetched file.
+type FileFacts struct {
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"`
 }
 
 // VideoFacts are measured by prepare on what the engine will read.
@@ -79,6 +90,17 @@ type VideoFacts struct {
 	Normalised  bool    `json:"normalised,omitempty"` // re-encoded by prepare
 	DurationSec float64 `json:"durationSeconds,omitempty"`
 	// SHA256 of the source as fetched, so that a result names its video.
+	SourceSHA256 string `json:"sourceSHA256,omitempty"`
+	// Boxes that the engine is given; nil when the job has none.
+	Boxes *BoxesFacts `json:"boxes,omitempty"`
+}
+
+// BoxesFacts say what prepare made of the job's boxes.
+type BoxesFacts struct {
+	Boxes  int64 `json:"boxes"`         // in the prepared frames
+	Frames int64 `json:"frames"`        // prepared frames with at least one box
+	IDs    bool  `json:"ids,omitempty"` // the boxes name the people
+	// SourceSHA256 is the digest of the file as fetched.
 	SourceSHA256 string `json:"sourceSHA256,omitempty"`
 }
 
@@ -169,7 +191,23 @@ type DeliveryReport struct {
 	Files  []DeliveredFile `json:"files"`
 	People int64           `json:"people"`
 	Frames int64           `json:"frames"`
+	// Quality is what the engine says of its own result; nil where it does not.
+	Quality *ResultQuality `json:"quality,omitempty"`
 }
+
+// ResultQuality is pose.json's quality in bounded whole numbers: a claim of the
+// engine's. docs/pose-json.md has the formulas.
+type ResultQuality struct {
+	// CoveragePercent is the share of frames with somebody in them, 0 to 100.
+	CoveragePercent int32 `json:"coveragePercent"`
+	// Gaps, IDSwitchesSuspected and PeopleFiltered count, up to MaxQualityCount.
+	Gaps                int64 `json:"gaps"`
+	IDSwitchesSuspected int64 `json:"idSwitchesSuspected"`
+	PeopleFiltered      int64 `json:"peopleFiltered"`
+}
+
+// MaxQualityCount bounds a count of ResultQuality.
+const MaxQualityCount = 1_000_000_000
 
 // DeliveredFile is one uploaded file.
 type DeliveredFile struct {

@@ -84,6 +84,13 @@ func (p *pod) startAs(cfg report.Config, as *syscall.SysProcAttr) *container {
 	if err := os.Symlink(filepath.Join(p.root, "pose"), filepath.Join(root, "pose")); err != nil {
 		p.t.Fatal(err)
 	}
+	// The adapter's image has its folder in its own place, not behind a link.
+	if _, err := os.Lstat(p.l.AdapterSource); err == nil {
+		if err := os.Rename(p.l.AdapterSource, filepath.Join(root, "adapter")); err != nil {
+			p.t.Fatal(err)
+		}
+		p.l.AdapterSource = filepath.Join(root, "adapter")
+	}
 	c := &container{t: p.t, out: &safeBuffer{}, term: term, done: make(chan struct{})}
 	binary := os.Args[0]
 	if p.binary != "" {

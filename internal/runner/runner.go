@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pose-dev/pose-operator/internal/report"
+	"github.com/pose-dev/pose-operator/internal/runner/adapter"
 	copyrole "github.com/pose-dev/pose-operator/internal/runner/copy"
 	"github.com/pose-dev/pose-operator/internal/runner/deliver"
 	"github.com/pose-dev/pose-operator/internal/runner/exec"
@@ -59,6 +60,8 @@ func run(ctx context.Context, cfg *report.Config, l layout.Layout, stdout io.Wri
 	switch cfg.Role {
 	case report.RoleCopy:
 		err = copyrole.Run(l.RunnerBinary)
+	case report.RoleAdapter:
+		err = adapter.Run(ctx, l.AdapterSource, l.AdapterDir, stdout)
 	case report.RoleFetch:
 		p := progress.Start(cfg.Progress, l.ProgressToken, cfg.Role, stdout)
 		t.Fetch, err = fetch.Run(ctx, *cfg.Fetch, l, p.Update, stdout)

@@ -33,6 +33,10 @@ func TestWholePod(t *testing.T) {
 	p := newPod(t)
 	claim := t.TempDir()
 	copyFile(t, vtest, filepath.Join(claim, "vtest.avi"))
+	found := "frame,x,y,w,h\n9,1,2,30,40\n10,1,2,30,40\n59,1,2,30,40\n59,500,2,30,40\n60,1,2,30,40\n"
+	if err := os.WriteFile(filepath.Join(claim, "vtest.csv"), []byte(found), 0o600); err != nil {
+		t.Fatal(err)
+	}
 
 	if m, code, out := p.run(report.Config{Role: report.RoleCopy}); code != 0 || m.Result != report.ResultOK {
 		t.Fatalf("copy: %d %+v\n%s", code, m, out)
@@ -40,17 +44,19 @@ func TestWholePod(t *testing.T) {
 	if info, err := os.Stat(p.l.RunnerBinary); err != nil || info.Mode().Perm() != 0o555 {
 		t.Fatalf("the runner's copy: %v %v", info, err)
 	}
-	fetched, code, out := p.run(report.Config{Role: report.RoleFetch, Fetch: &report.FetchConfig{URI: "pvc://videos/vtest.avi", PVCMount: claim, MaxBytes: 1 << 30, TimeoutSeconds: 60}})
+	fetched, code, out := p.run(report.Config{Role: report.RoleFetch, Fetch: &report.FetchConfig{URI: "pvc://videos/vtest.avi", PVCMount: claim, MaxBytes: 1 << 30, TimeoutSeconds: 60,
+		Boxes: &report.BoxesFetchConfig{URI: "pvc://videos/vtest.csv", PVCMount: claim, MaxBytes: 1 << 20}}})
 	if code != 0 || fetched.Fetch.Bytes != 8131690 {
 		t.Fatalf("fetch: %d %+v\n%s", code, fetched, out)
 	}
-	prepared, code, out := p.run(report.Config{Role: report.RolePrepare, Prepare: &report.PrepareConfig{StartFrame: 10, EndFrame: 60, MaxPixels: 1 << 24, MaxFrames: 10000, TimeoutSeconds: 120}})
+	prepared, code, out := p.run(report.Config{Role: report.RolePrepare, Prepare: &report.PrepareConfig{StartFrame: 10, EndFrame: 60, MaxPixels: 1 << 24, MaxFrames: 10000, TimeoutSeconds: 120, Boxes: report.BoxesCSV}})
 	if code != 0 {
 		t.Fatalf("prepare: %d %+v\n%s", code, prepared, out)
 	}
 	want := &report.VideoFacts{
 		Container: "mp4", Codec: "h264", Width: 768, Height: 576, FPS: 10, Frames: 50, StartFrame: 10,
 		Normalised: true, DurationSec: 5, SourceSHA256: fetched.Fetch.SHA256,
+		Boxes: &report.BoxesFacts{Boxes: 3, Frames: 2, SourceSHA256: digest(found)},
 	}
 	if d := cmp.Diff(want, prepared.Video); d != "" {
 		t.Fatalf("facts: %s", d)
@@ -83,7 +89,7 @@ func checkDelivered(t *testing.T, dir string, d *report.DeliveryReport, source s
 	if pointer.ManifestSHA256 != d.ManifestSHA256 || pointer.URI != d.URI || pointer.Attempt != 1 || pointer.Job.UID != "uid-1" {
 		t.Errorf("pointer: %+v", pointer)
 	}
-	if manifest.Video.SourceSHA256 != source || manifest.Frames != 50 || manifest.People != 1 || manifest.Provenance.Engine != "test" {
+	if manifest.Video.SourceSHA256 != source || manifest.Video.Boxes == nil || manifest.Video.Boxes.Boxes != 3 || manifest.Frames != 50 || manifest.People != 1 || manifest.Provenance.Engine != "test" {
 		t.Errorf("manifest: %+v", manifest)
 	}
 	info, err := os.Stat(filepath.Join(dir, "attempts/1-abcde/pose.json"))

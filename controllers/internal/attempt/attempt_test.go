@@ -387,3 +387,38 @@ func TestWhatPrepareMeasuredIsBounded(t *testing.T) {
 		t.Errorf("engine = %+v", e)
 	}
 }
+
+func TestVariantNames(t *testing.T) {
+	for name, c := range map[string]struct{ engine, variant, record string }{
+		"of the job's own engine": {"", "gpu", "gpu"},
+		"of another engine":       {"mediapipe", "cpu", "mediapipe/cpu"},
+		"of an engine with dots":  {"team.pose", "cpu-2", "team.pose/cpu-2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := attempt.VariantName(c.engine, c.variant); got != c.record {
+				t.Errorf("VariantName = %q, want %q", got, c.record)
+			}
+			if e, v := attempt.SplitVariant(c.record); e != c.engine || v != c.variant {
+				t.Errorf("SplitVariant = %q, %q, want %q, %q", e, v, c.engine, c.variant)
+			}
+			want := c.engine
+			if want == "" {
+				want = "own"
+			}
+			if got := attempt.EngineOf(c.record, "own"); got != want {
+				t.Errorf("EngineOf = %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// A pod without a record, after a restored status, says by itself which engine it
+// runs.
+func TestAnAdoptedPodOfAnotherEngineKeepsItsName(t *testing.T) {
+	pod := gen.Pod("p1", 1, "cpu", v1alpha1.CPU).With(func(p *corev1.Pod) {
+		p.Annotations = map[string]string{v1alpha1.AnnotationVariant: "mediapipe/cpu"}
+	}).Build()
+	if got := attempt.Join(nil, []corev1.Pod{pod}); len(got) != 1 || got[0].Variant != "mediapipe/cpu" {
+		t.Errorf("Join = %+v, want one attempt of mediapipe/cpu", got)
+	}
+}

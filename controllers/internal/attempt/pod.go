@@ -15,6 +15,7 @@ import (
 // Names of the containers of an attempt's pod.
 const (
 	ContainerCopy    = "copy"
+	ContainerAdapter = "adapter"
 	ContainerFetch   = "fetch"
 	ContainerPrepare = "prepare"
 	ContainerEngine  = "engine"
@@ -82,7 +83,7 @@ type Container struct {
 func View(p *corev1.Pod) Pod {
 	v := Pod{
 		Name: p.Name, UID: string(p.UID),
-		Attempt: number(p.Labels), Variant: p.Labels[v1alpha1.LabelVariant],
+		Attempt: number(p.Labels), Variant: first(p.Annotations[v1alpha1.AnnotationVariant], p.Labels[v1alpha1.LabelVariant]),
 		Device: v1alpha1.Device(p.Labels[v1alpha1.LabelDevice]),
 		Node:   p.Spec.NodeName, Phase: p.Status.Phase,
 		Reason: p.Status.Reason, Message: p.Status.Message,
@@ -210,6 +211,7 @@ func clean(e *report.EngineReport) {
 // role of each container; what a container says in another's name is ignored.
 var role = map[string]report.Role{
 	ContainerCopy:    report.RoleCopy,
+	ContainerAdapter: report.RoleAdapter,
 	ContainerFetch:   report.RoleFetch,
 	ContainerPrepare: report.RolePrepare,
 	ContainerEngine:  report.RoleExec,

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers/internal/engine"
 	"github.com/pose-dev/pose-operator/controllers/internal/gen"
@@ -86,6 +88,81 @@ func TestResolve(t *testing.T) {
 			}
 			if r.Engine != nil && r.Engine.Name != c.want {
 				t.Errorf("engine %s, want %s", r.Engine.Name, c.want)
+			}
+		})
+	}
+}
+
+func fallsBack(name string) func(*v1alpha1.PoseEngine) {
+	return func(e *v1alpha1.PoseEngine) { e.Spec.FallbackEngineName = name }
+}
+
+func TestResolveFallback(t *testing.T) {
+	allow := func() *gen.JobBuilder {
+		return gen.Job("j").Spec(func(s *v1alpha1.PoseJobSpec) { s.Fallback.Engine = v1alpha1.Allow })
+	}
+	others := []v1alpha1.PoseEngine{
+		*ready("b").With(fallsBack("c")).Build(), *ready("c").Build(),
+		*gen.Engine("bare").Variants(gen.Variant("cpu", v1alpha1.CPU, gen.NoImage())).Build(),
+	}
+	for name, c := range map[string]struct {
+		job    *gen.JobBuilder
+		engine *v1alpha1.PoseEngine
+		want   string // engine
+		named  string
+		reason string
+		says   string
+	}{
+		"the engine that it names":                {job: allow(), engine: ready("a").With(fallsBack("b")).Build(), want: "b", named: "b"},
+		"the next one of that is not followed":    {job: allow(), engine: ready("a").With(fallsBack("bare")).Build(), named: "bare", reason: v1alpha1.ReasonEngineNotReady, says: "PoseEngine bare, which PoseEngine a falls back to, is not ready: ImageNotSet"},
+		"a job that allows no other engine":       {job: gen.Job("j"), engine: ready("a").With(fallsBack("b")).Build()},
+		"an engine that names none":               {job: allow(), engine: ready("a").Build()},
+		"an engine that names itself":             {job: allow(), engine: ready("a").With(fallsBack("a")).Build(), reason: v1alpha1.ReasonFallbackIsItself, says: "names the engine itself"},
+		"an engine that is not there":             {job: allow(), engine: ready("a").With(fallsBack("x")).Build(), named: "x", reason: v1alpha1.ReasonEngineNotFound, says: `there is no PoseEngine "x", which PoseEngine a falls back to; there are: b, bare, c`},
+		"a job whose own engine is not to be had": {job: allow()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := engine.ResolveFallback(c.job.Build(), c.engine, others)
+			got := ""
+			if r.Engine != nil {
+				got = r.Engine.Name
+			}
+			if got != c.want || r.Name != c.named || r.Reason != c.reason || !strings.Contains(r.Message, c.says) {
+				t.Errorf("ResolveFallback = %+v, want engine %q of name %q, %q saying %q", r, c.want, c.named, c.reason, c.says)
+			}
+		})
+	}
+}
+
+func TestLacks(t *testing.T) {
+	with := func(outputs ...v1alpha1.EngineOutput) *v1alpha1.PoseEngine {
+		return ready("e").With(func(e *v1alpha1.PoseEngine) { e.Spec.Outputs = outputs }).Build()
+	}
+	pose := v1alpha1.EngineOutput{Name: "pose", Path: "pose.json", Format: "PoseJSON", Required: true}
+	smpl := v1alpha1.EngineOutput{Name: "smpl", Path: "smpl.npz", Format: "SMPLNPZ", Required: true}
+	raw := v1alpha1.EngineOutput{Name: "raw", Path: "raw.bin", Format: "Opaque", Required: true}
+	film := v1alpha1.EngineOutput{Name: "overlay", Path: "overlay.mp4", Format: "MP4"}
+	named := func(o v1alpha1.EngineOutput, name string) v1alpha1.EngineOutput {
+		o.Name = name
+		return o
+	}
+	optional := smpl
+	optional.Required = false
+	for name, c := range map[string]struct {
+		own, other *v1alpha1.PoseEngine
+		want       []string
+	}{
+		"the same":                              {with(pose, smpl), with(pose, smpl), nil},
+		"no body model":                         {with(pose, smpl), with(pose), []string{"the SMPL body model (smpl.npz)"}},
+		"a body model that may be missing":      {with(pose, smpl), with(pose, optional), []string{"the SMPL body model (smpl.npz)"}},
+		"a body model of another name":          {with(pose, smpl), with(pose, named(smpl, "body")), nil},
+		"what nobody promised is not missed":    {with(pose, film), with(pose), nil},
+		"a file of its own":                     {with(pose, raw), with(pose), []string{"raw.bin"}},
+		"a file of another name is another one": {with(pose, raw), with(pose, named(raw, "other")), []string{"raw.bin"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, engine.Lacks(c.own, c.other)); diff != "" {
+				t.Errorf("Lacks (-want +got):\n%s", diff)
 			}
 		})
 	}

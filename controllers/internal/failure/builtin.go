@@ -21,7 +21,7 @@ import (
 func Builtin() []v1alpha1.FailureRule {
 	var rules []v1alpha1.FailureRule
 	for _, group := range [][]v1alpha1.FailureRule{
-		memoryRules, hardwareRules, gpuMemoryRules, deviceRules, hostMemoryRules, diskRules,
+		memoryRules, protocolRules, hardwareRules, gpuMemoryRules, deviceRules, hostMemoryRules, diskRules,
 		weightRules, inputRules, renderingRules, kubeletRules, imageRules, computeRules, networkRules, silentRules,
 	} {
 		rules = append(rules, group...)
@@ -37,6 +37,30 @@ func words(alternatives ...string) string {
 var memoryRules = []v1alpha1.FailureRule{{
 	Memory: v1alpha1.MemoryAtLimit, Reason: v1alpha1.ReasonOutOfMemory,
 }}
+
+// protocolRules read the last word of an engine that speaks the operator's own
+// protocol, `pose-engine: error code=CODE message="..."`, as far as a code means the
+// same for every engine. Such an engine knows better than any wording in its log.
+var protocolRules = []v1alpha1.FailureRule{
+	{
+		LogPattern:  lastWord(`BOXES_INVALID`),
+		Reason:      v1alpha1.ReasonInputInvalid,
+		Explanation: "The boxes of spec.video.boxes do not fit the video",
+		Remedy:      "Correct the file; docs/boxes.md has the format",
+	},
+	{LogPattern: lastWord(`INPUT_UNREADABLE`, `NO_FRAMES`), Reason: v1alpha1.ReasonInputInvalid},
+	{LogPattern: lastWord(`WEIGHTS_MISSING`), Reason: v1alpha1.ReasonWeightsMissing},
+	{LogPattern: lastWord(`MODEL_UNREADABLE`), Reason: v1alpha1.ReasonWeightsInvalid},
+	{LogPattern: lastWord(`GPU_UNAVAILABLE`), Reason: v1alpha1.ReasonDeviceUnusable},
+	{LogPattern: lastWord(`GPU_OUT_OF_MEMORY`), Reason: v1alpha1.ReasonCUDAOutOfMemory},
+	{LogPattern: lastWord(`HOST_OUT_OF_MEMORY`), Reason: v1alpha1.ReasonOutOfMemory},
+	{LogPattern: lastWord(`IMAGE_UNSUITABLE`), Reason: v1alpha1.ReasonImageIncompatible},
+	{LogPattern: lastWord(`RESULT_INVALID`), Reason: v1alpha1.ReasonOutputInvalid},
+}
+
+func lastWord(codes ...string) string {
+	return `^pose-engine: error code=(?:` + strings.Join(codes, "|") + `)(?: |$)`
+}
 
 // hardwareXids are the codes of NVIDIA's catalogue whose cause is the hardware, its
 // memory, its links or its firmware (https://docs.nvidia.com/deploy/xid-errors).

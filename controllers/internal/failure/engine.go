@@ -2,6 +2,7 @@ package failure
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
@@ -121,12 +122,25 @@ func describe(ev Evidence, f Finding, e report.EngineReport) string {
 	}
 	parts := []string{what, f.Explanation}
 	if f.Said {
-		parts = append(parts, "It said: "+Clean(f.Culprit, 300))
+		parts = append(parts, "It said: "+said(f.Culprit))
 	} else if len(f.LastWords) > 0 {
 		parts = append(parts, "Last words: "+lastLines(f.LastWords, 3))
 	}
 	parts = append(parts, f.Remedy)
 	return sentences(parts)
+}
+
+// lastWordMessage is the message of the last word of an engine that speaks the
+// operator's protocol.
+var lastWordMessage = regexp.MustCompile(`^pose-engine: error code=\w+ message="?(.*?)"?$`)
+
+// said is what a line tells, for a sentence. The message of a last word was made for
+// a person and names every file that is missing, so it stays whole.
+func said(line string) string {
+	if m := lastWordMessage.FindStringSubmatch(line); m != nil {
+		return m[1]
+	}
+	return Clean(line, 300)
 }
 
 // sentences joins what is not empty.

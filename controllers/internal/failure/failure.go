@@ -11,8 +11,9 @@
 //     that the kubelet did not keep) says nothing against the video or the engine.
 //     An eviction for too much memory or disk is no disruption.
 //  4. The kubelet's refusal of devices, and its end of the pod's time.
-//  5. A container of ours that gave a typed reason (fetch, prepare, deliver) is
-//     believed: its code is trusted. Fetch and prepare come before the engine.
+//  5. A container of ours that gave a typed reason (adapter, fetch, prepare,
+//     deliver) is believed: its code is trusted. All but deliver come before the
+//     engine.
 //  6. The engine: a container that never ran, by the runtime's words; out of
 //     memory by the kernel's or the cgroup's evidence; what the runner itself
 //     found (a stall, a device that cannot be used); then the PoseEngine's own
@@ -196,10 +197,10 @@ func endedBefore(p *attempt.Pod, t time.Time) bool {
 	return all
 }
 
-// input: fetch and prepare run before the engine, so a failure there is the
-// whole story.
+// input: the containers before the engine, so a failure there is the whole story.
+// What the adapter's container cannot say itself is the adapter's all the same.
 func input(a attempt.Attempt, _ []Rule) (Verdict, bool) {
-	for _, name := range []string{attempt.ContainerCopy, attempt.ContainerFetch, attempt.ContainerPrepare} {
+	for _, name := range []string{attempt.ContainerCopy, attempt.ContainerAdapter, attempt.ContainerFetch, attempt.ContainerPrepare} {
 		c := a.Pod.Container(name)
 		if c == nil || !c.Terminated || c.ExitCode == 0 {
 			continue
@@ -212,6 +213,8 @@ func input(a attempt.Attempt, _ []Rule) (Verdict, bool) {
 			if c.Report.Temporary {
 				v.Action = v1alpha1.ActionRetry
 			}
+		case name == attempt.ContainerAdapter:
+			v = adapter(c, v)
 		case c.TerminatedReason == "OOMKilled" && name == attempt.ContainerPrepare:
 			v.Reason = v1alpha1.ReasonInputInvalid
 			v.Message = "decoding the video took more memory than the prepare container has: its frames are too large"
@@ -222,6 +225,18 @@ func input(a attempt.Attempt, _ []Rule) (Verdict, bool) {
 		return v, true
 	}
 	return Verdict{}, false
+}
+
+// adapter: the container that copies a variant's adapter out of its image died
+// without a word, or its image cannot run at all.
+func adapter(c *attempt.Container, v Verdict) Verdict {
+	if n, ok := neverRan(c); ok {
+		return n
+	}
+	_, remedy := Meaning(v1alpha1.ReasonAdapterInvalid)
+	v.Reason = v1alpha1.ReasonAdapterInvalid
+	v.Message = sentences([]string{fmt.Sprintf("container %s ended with %s before the engine started%s", c.Name, ending(c), quote(c.RawMessage)), remedy})
+	return v
 }
 
 // delivery: the engine ended well and deliver did not.
@@ -291,7 +306,7 @@ func typed(reason string) string {
 	case report.ReasonConfig:
 		return v1alpha1.ReasonPodNotStartable
 	case report.ReasonInputUnavailable, report.ReasonInputInvalid, report.ReasonOutputInvalid, report.ReasonDeliveryFailed,
-		report.ReasonScratchExceeded, report.ReasonNoProgress, report.ReasonDeviceUnusable, report.ReasonCUDAOutOfMemory:
+		report.ReasonAdapterInvalid, report.ReasonScratchExceeded, report.ReasonNoProgress, report.ReasonDeviceUnusable, report.ReasonCUDAOutOfMemory:
 		return reason
 	}
 	return v1alpha1.ReasonEngineError

@@ -206,6 +206,31 @@ func TestJudge(t *testing.T) {
 			pod:  pod().Phase(corev1.PodFailed).Exit("copy", 0).Exit("fetch", 0).OOMKilled("prepare"),
 			want: outcome{Reason: v1alpha1.ReasonInputInvalid, Container: "prepare", Signal: "SIGKILL"}, says: []string{"frames are too large"},
 		},
+		"an adapter that cannot be copied": {
+			pod: pod().Phase(corev1.PodFailed).Exit("copy", 0).Exit("adapter", 1).
+				Says("adapter", report.Termination{Role: report.RoleAdapter, Result: report.ResultFailed, Reason: report.ReasonAdapterInvalid, Message: "the image has no folder /adapter"}),
+			want: outcome{Reason: v1alpha1.ReasonAdapterInvalid, Container: "adapter", ExitCode: code(1)}, says: []string{"no folder /adapter"},
+		},
+		"an adapter that filled its disk": {
+			pod: pod().Phase(corev1.PodFailed).Exit("copy", 0).Exit("adapter", 1).
+				Says("adapter", report.Termination{Role: report.RoleAdapter, Result: report.ResultFailed, Reason: report.ReasonScratchExceeded, Message: "full"}),
+			want: outcome{Reason: v1alpha1.ReasonScratchSpaceExceeded, Container: "adapter", ExitCode: code(1)},
+		},
+		"an adapter that died without a word": {
+			pod:  pod().Phase(corev1.PodFailed).Exit("copy", 0).Exit("adapter", 2).SaysRaw("adapter", "panic: boom"),
+			want: outcome{Reason: v1alpha1.ReasonAdapterInvalid, Container: "adapter", ExitCode: code(2)}, says: []string{"container adapter ended with exit code 2", "panic: boom", "Use the adapter image"},
+		},
+		"an adapter's image that the runtime cannot start": {
+			pod: pod().Phase(corev1.PodFailed).Exit("copy", 0).Exit("adapter", 128).SaysRaw("adapter", "exec format error").With(func(p *corev1.Pod) {
+				p.Status.InitContainerStatuses[1].State.Terminated.Reason = "StartError"
+			}),
+			want: outcome{Reason: v1alpha1.ReasonPodNotStartable, Container: "adapter", ExitCode: code(128)}, says: []string{"could not start container adapter", "exec format error"},
+		},
+		"what another container says in the adapter's name counts for nothing": {
+			pod: pod().Phase(corev1.PodFailed).Exit("copy", 0).Exit("adapter", 1).
+				Says("adapter", report.Termination{Role: report.RoleFetch, Result: report.ResultFailed, Reason: report.ReasonInputInvalid, Message: "forged"}),
+			want: outcome{Reason: v1alpha1.ReasonAdapterInvalid, Container: "adapter", ExitCode: code(1)},
+		},
 		"fetch was killed for memory: its own fault, not the video's": {
 			pod:  pod().Phase(corev1.PodFailed).Exit("copy", 0).OOMKilled("fetch"),
 			want: outcome{Reason: v1alpha1.ReasonEngineError, Container: "fetch", Signal: "SIGKILL"}, says: []string{"container fetch", "SIGKILL"},
@@ -280,6 +305,35 @@ func TestJudge(t *testing.T) {
 		},
 		"a reason that the engine forged is not believed": {
 			pod:  pod().Dead().Exit("engine", 1).Says("engine", report.Termination{Role: report.RoleExec, Result: report.ResultFailed, Reason: "not a reason!", Message: "blame the video", Engine: &report.EngineReport{ExitCode: code(1)}}),
+			want: outcome{Reason: v1alpha1.ReasonEngineError, Container: "engine", ExitCode: code(1)},
+		},
+		// The operator's own protocol.
+		"an engine's rule ends the job, and says what the engine said": {
+			pod: pod().Dead().EngineSays(7, report.EngineReport{Stage: report.StageStart, LogTail: "Loading\npose-engine: error code=BOXES_INVALID message=\"frame 7, box 2 lies outside the picture; correct it\""}).DeliverSkipped(),
+			rules: []v1alpha1.FailureRule{{
+				ExitCodes: []int32{7}, LogPattern: "error code=BOXES_INVALID", Reason: v1alpha1.ReasonInputInvalid, Action: v1alpha1.ActionFail,
+				Explanation: "The boxes do not fit the video", Remedy: "Correct the file",
+			}},
+			want: outcome{Reason: v1alpha1.ReasonInputInvalid, Action: v1alpha1.ActionFail, Container: "engine", ExitCode: code(7)},
+			says: []string{"The boxes do not fit the video. It said: frame 7, box 2 lies outside the picture; correct it. Correct the file"},
+		},
+		"the same without a rule": {
+			pod:  pod().Dead().EngineSays(7, report.EngineReport{LogTail: "pose-engine: error code=BOXES_INVALID message=\"warning: frame 7 has no such box\""}).DeliverSkipped(),
+			want: outcome{Reason: v1alpha1.ReasonInputInvalid, Container: "engine", ExitCode: code(7)},
+			says: []string{"spec.video.boxes", "It said: warning: frame 7 has no such box", "docs/boxes.md"},
+		},
+		"the last word counts, whatever words of a wording its message holds": {
+			pod: pod().Dead().EngineSays(8, report.EngineReport{
+				LogTail: "CUDA error: out of memory\n" + traceback + "\npose-engine: error code=WEIGHTS_MISSING message=\"/models/smpl/SMPL_NEUTRAL.pkl: get it at smpl.is.tue.mpg.de; " + strings.Repeat("x", 300) + "/last.ckpt\"",
+			}).DeliverSkipped(),
+			want: outcome{Reason: v1alpha1.ReasonWeightsMissing, Container: "engine", ExitCode: code(8)}, says: []string{"SMPL_NEUTRAL.pkl", "/last.ckpt"},
+		},
+		"a last word that names no code of ours is no rule's": {
+			pod:  pod().Dead().EngineSays(70, report.EngineReport{LogTail: "pose-engine: error code=INTERNAL message=\"KeyError: 'x'\""}).DeliverSkipped(),
+			want: outcome{Reason: v1alpha1.ReasonEngineError, Container: "engine", ExitCode: code(70)}, says: []string{"KeyError: 'x'"},
+		},
+		"what a log quotes of the protocol is not its last word": {
+			pod:  pod().Dead().EngineSays(1, report.EngineReport{LogTail: "I saw pose-engine: error code=WEIGHTS_MISSING somewhere"}).DeliverSkipped(),
 			want: outcome{Reason: v1alpha1.ReasonEngineError, Container: "engine", ExitCode: code(1)},
 		},
 		"a reason of fetch in the engine's message is not believed": {

@@ -49,7 +49,8 @@ var (
 	// each line.
 	prefixed = regexp.MustCompile(`^(?:\[rank\d+\]:|\(\w+ pid=\d+(?:, ip=[\d.]+)?\)|\d{4}-\d\d-\d\dT[\d:.]+Z? (?:stdout|stderr) [FP]|[\w.-]+\s+\| ) ?`)
 	// An event of Kubernetes begins with its type, and NCCL calls its errors
-	// warnings: neither is one of a program that goes on.
+	// warnings: neither is one of a program that goes on. Nor is the last word of an
+	// engine that speaks the operator's protocol, whatever its message holds.
 	event   = regexp.MustCompile(`^\s*Warning\s+[A-Z]\w+\s+\S+\s|\bNCCL WARN\b`)
 	warning = regexp.MustCompile(`(?i)\bwarn(?:ing)?\b|\b[A-Z]\w*Warning: |^\[?W\d{4} |^\[W |: W (?:tensorflow|external)/|\bWARN:\d|^\s*\[WARN|libEGL warning|\bdeprecated\b|potential root causes|possible causes|^\s*if you (?:encounter|see|get|run into)\b`)
 	info    = regexp.MustCompile(`^\s*\[?(?:INFO|DEBUG)\b|\[(?:INFO|DEBUG)\]|^I\d{4} |: I (?:tensorflow|external)/|\s(?:INFO|DEBUG):?\s|\[INFO:\d`)
@@ -121,7 +122,7 @@ func classify(s string, inFrames bool, inWarning int) (kind, bool, int) {
 		return soft, false, 3
 	case inWarning > 0:
 		return soft, false, inWarning - 1
-	case event.MatchString(s):
+	case event.MatchString(s), strings.HasPrefix(s, "pose-engine: error "):
 		return plain, false, 0
 	case exceptionLine.MatchString(s):
 		return plain, false, 0

@@ -92,19 +92,24 @@ var meanings = []meaning{
 		"Rebuild the image with versions that belong together; the line names the first that does not",
 	},
 	{
+		v1alpha1.ReasonAdapterInvalid,
+		"The variant's adapter could not be copied into the pod: its image has no folder /adapter, or one that is no plain tree of files",
+		"Use the adapter image of the chart's release, or one whose folder /adapter holds regular files alone; the message names what is wrong",
+	},
+	{
 		v1alpha1.ReasonNetworkUnavailable,
 		"The engine wanted the network. Engines have none unless the variant says allowNetwork",
 		"Bring what it loads in the image or a model volume; allowNetwork is the last resort",
 	},
 	{
 		v1alpha1.ReasonInputUnavailable,
-		"The video is missing, forbidden or not reachable",
-		"Check spec.video.uri, the Secret that credentialsSecretRef names, and the operator's allowed hosts",
+		"The video, or the file with its boxes, is missing, forbidden or not reachable",
+		"Check spec.video.uri and spec.video.boxes.uri, the Secret that credentialsSecretRef names, and the operator's allowed hosts",
 	},
 	{
 		v1alpha1.ReasonInputInvalid,
-		"What was fetched is no usable video, or not the one whose digest was named",
-		"Play the file, run ffprobe on it, upload it again; a video that was cut off lacks its index (moov atom)",
+		"What was fetched is no usable video, or not the one whose digest was named, or the boxes do not fit it",
+		"Play the file, run ffprobe on it, upload it again; a video that was cut off lacks its index (moov atom). For boxes, correct what the message names; docs/boxes.md has the format",
 	},
 	{
 		v1alpha1.ReasonOutputInvalid,

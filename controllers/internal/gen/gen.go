@@ -42,7 +42,7 @@ func Job(name string) *JobBuilder {
 			Video:                      v1alpha1.VideoSource{URI: "s3://videos/run.mp4"},
 			Output:                     v1alpha1.Output{URI: "s3://results/team-a/" + name, Overlay: v1alpha1.OverlayNone},
 			Device:                     v1alpha1.DeviceAuto,
-			Fallback:                   v1alpha1.Fallback{Device: v1alpha1.Allow, Detector: v1alpha1.Allow},
+			Fallback:                   v1alpha1.Fallback{Device: v1alpha1.Allow, Detector: v1alpha1.Allow, Engine: v1alpha1.Deny},
 			StartTimeoutSeconds:        600,
 			StallTimeoutSeconds:        900,
 			DeliveryTimeoutSeconds:     900,
@@ -203,4 +203,14 @@ func Memory(limit, most string) func(*v1alpha1.Variant) {
 			v.MaxMemory = &q
 		}
 	}
+}
+
+// Boxes says how a variant takes boxes.
+func Boxes(use v1alpha1.BoxesUse) func(*v1alpha1.Variant) {
+	return func(v *v1alpha1.Variant) { v.Boxes = use }
+}
+
+// OnRequest makes a variant run only where a job names it.
+func OnRequest() func(*v1alpha1.Variant) {
+	return func(v *v1alpha1.Variant) { v.OnRequest = true }
 }

@@ -14,7 +14,7 @@ import (
 
 // Containers of an attempt's pod, in their order.
 var (
-	Inits = []string{"copy", "fetch", "prepare"}
+	Inits = []string{"copy", "adapter", "fetch", "prepare"}
 	Mains = []string{"engine", "deliver"}
 )
 

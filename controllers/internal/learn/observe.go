@@ -9,16 +9,17 @@ import (
 	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
 )
 
-// Observe says what a recorded attempt teaches; false is nothing. The job is as
-// it was after the attempt was recorded.
+// Observe says what a recorded attempt teaches of its engine (attempt.EngineOf);
+// false is nothing. The job is as it was after the attempt was recorded.
 func Observe(job *v1alpha1.PoseJob, a *v1alpha1.Attempt) (Observation, bool) {
 	if a.FinishTime == nil {
 		return Observation{}, false
 	}
+	_, variant := attempt.SplitVariant(a.Variant)
 	o := Observation{
 		ID:        fmt.Sprintf("%s/%d", job.UID, a.Number),
 		Namespace: job.Namespace, Video: video(job),
-		Variant: a.Variant, Device: a.Device, ImageID: a.ImageID,
+		Variant: variant, Device: a.Device, ImageID: a.ImageID,
 		Node: a.Node, Reason: a.Reason, At: a.FinishTime.Time,
 	}
 	if a.Device == v1alpha1.GPU {

@@ -214,3 +214,11 @@ func TestObserveUnderstandsThePlan(t *testing.T) {
 		}
 	}
 }
+
+func TestAnAttemptOfAnotherEngineIsKnownByItsBareVariant(t *testing.T) {
+	a := onGPU("DetectorLoadCrash", signal("SIGSEGV"), func(a *v1alpha1.Attempt) { a.Variant = "mediapipe/gpu" })
+	o, ok := learn.Observe(gen.Job("j").Attempts(a).Build(), &a)
+	if !ok || o.Variant != "gpu" || o.Kind != learn.Crash {
+		t.Errorf("Observe = %+v, %v; want a crash of gpu", o, ok)
+	}
+}

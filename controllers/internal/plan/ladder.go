@@ -45,6 +45,7 @@ var actions = map[string]v1alpha1.Action{
 	v1alpha1.ReasonSuspendedAttempt:     v1alpha1.ActionRetry,
 	v1alpha1.ReasonNoCapacity:           v1alpha1.ActionNextVariant,
 	v1alpha1.ReasonPodNotStartable:      v1alpha1.ActionNextVariant,
+	v1alpha1.ReasonAdapterInvalid:       v1alpha1.ActionNextVariant,
 	v1alpha1.ReasonInputUnavailable:     v1alpha1.ActionFail,
 	v1alpha1.ReasonInputInvalid:         v1alpha1.ActionFail,
 	v1alpha1.ReasonOutputInvalid:        v1alpha1.ActionNextVariant,
@@ -66,68 +67,28 @@ func ActionFor(reason string) v1alpha1.Action {
 // end says why there is no next attempt.
 type end struct{ reason, message string }
 
-// Rungs gives the variants that the job may use, in order. The error is for a
-// person and names what is missing.
-func Rungs(spec *v1alpha1.PoseJobSpec, engine *v1alpha1.PoseEngine) ([]v1alpha1.Variant, string, error) {
-	rungs := engine.Spec.Variants
-	if len(spec.Variants) > 0 {
-		rungs = nil
-		for _, name := range spec.Variants {
-			i := slices.IndexFunc(engine.Spec.Variants, func(v v1alpha1.Variant) bool { return v.Name == name })
-			if i < 0 {
-				return nil, v1alpha1.ReasonVariantNotFound, fmt.Errorf("PoseEngine %s has no variant %q; it has %s. Create the PoseJob again with one of them, or add the variant to the engine",
-					engine.Name, name, strings.Join(names(engine.Spec.Variants), ", "))
-			}
-			rungs = append(rungs, engine.Spec.Variants[i])
-		}
-	}
-	var fit []v1alpha1.Variant
-	for _, v := range rungs {
-		if spec.Device == v1alpha1.DeviceAuto || spec.Device == "" || string(v.Device) == string(spec.Device) {
-			fit = append(fit, v)
-		}
-	}
-	if len(fit) == 0 {
-		return nil, v1alpha1.ReasonNoVariantForDevice, fmt.Errorf("none of the variants %s of PoseEngine %s runs on device %s. Create the PoseJob again with another device, or add a variant to the engine",
-			strings.Join(names(rungs), ", "), engine.Name, spec.Device)
-	}
-	head := fit[0]
-	return slices.DeleteFunc(slices.Clone(fit), func(v v1alpha1.Variant) bool {
-		return (spec.Fallback.Device == v1alpha1.Deny && v.Device != head.Device) ||
-			(spec.Fallback.Detector == v1alpha1.Deny && v.Detector != head.Detector)
-	}), "", nil
-}
-
-func names(vs []v1alpha1.Variant) []string {
-	out := make([]string, len(vs))
-	for i, v := range vs {
-		out[i] = v.Name
-	}
-	return out
-}
-
 // climb gives the next attempt, or why there is none, and what it left out.
 // Every attempt is recorded and none of them succeeded.
 func climb(in Input) (*v1alpha1.Attempt, []v1alpha1.SkippedVariant, *end) {
-	rungs, reason, err := Rungs(in.Spec, in.Engine)
-	if err != nil {
-		return nil, nil, &end{reason, err.Error()}
+	rungs, without, stop := in.rungs()
+	if stop != nil {
+		return nil, nil, stop
 	}
 	n := len(in.Attempts)
 	if n == 0 {
-		return nextRung(in, rungs, 1)
+		return nextRung(in, rungs, without, 1)
 	}
 	last := in.Attempts[n-1]
 	if n >= v1alpha1.MaxAttempts {
 		return nil, nil, &end{v1alpha1.ReasonAttemptsExhausted, fmt.Sprintf("%d attempts were made, the most that a job may have. The last failed with %s: %s", n, last.Reason, last.Message)}
 	}
-	same := slices.IndexFunc(rungs, func(v v1alpha1.Variant) bool { return v.Name == last.Variant })
+	same := slices.IndexFunc(rungs, func(r Rung) bool { return r.Name() == last.Variant })
 	number := last.Number + 1
 	switch action := actionOf(last.Attempt); {
 	case action == v1alpha1.ActionFail:
 		return nil, nil, &end{last.Reason, last.Message}
 	case action == v1alpha1.ActionNextVariant || same < 0:
-		return nextRung(in, rungs, number)
+		return nextRung(in, rungs, without, number)
 	default:
 		if a, e := repeat(in, rungs[same], number, action); a != nil || e != nil {
 			return a, nil, e
@@ -135,7 +96,7 @@ func climb(in Input) (*v1alpha1.Attempt, []v1alpha1.SkippedVariant, *end) {
 		if whateverRuns[last.Reason] {
 			return nil, nil, &end{last.Reason, last.Message}
 		}
-		return nextRung(in, rungs, number)
+		return nextRung(in, rungs, without, number)
 	}
 }
 
@@ -157,12 +118,13 @@ func actionOf(a v1alpha1.Attempt) v1alpha1.Action {
 
 // repeat the variant of the last attempt, if its bounds allow. Both results nil
 // mean that the ladder goes on.
-func repeat(in Input, v v1alpha1.Variant, number int32, action v1alpha1.Action) (*v1alpha1.Attempt, *end) {
-	if in.Refused[v.Name] != "" {
+func repeat(in Input, r Rung, number int32, action v1alpha1.Action) (*v1alpha1.Attempt, *end) {
+	name := r.Name()
+	if in.Refused[name] != "" {
 		return nil, nil
 	}
 	last := in.Attempts[len(in.Attempts)-1].Attempt
-	next := intend(in, number, v)
+	next := intend(in, number, r)
 	next.MemoryBytes = last.MemoryBytes
 	for _, node := range last.AvoidNodes {
 		next.AvoidNodes = avoid(next.AvoidNodes, node)
@@ -176,19 +138,19 @@ func repeat(in Input, v v1alpha1.Variant, number int32, action v1alpha1.Action) 
 		}
 		return next, nil
 	case last.Reason == v1alpha1.ReasonOutOfMemory:
-		next.MemoryBytes = moreMemory(in.Spec, v, last)
-		if next.MemoryBytes == 0 || failures(in.Attempts, v.Name, v1alpha1.ReasonOutOfMemory) > 1 {
+		next.MemoryBytes = moreMemory(in.Spec, r.Variant, last)
+		if next.MemoryBytes == 0 || failures(in.Attempts, name, v1alpha1.ReasonOutOfMemory) > 1 {
 			return nil, nil
 		}
 		return next, nil
 	case action == v1alpha1.ActionRetryElsewhere:
-		if failures(in.Attempts, v.Name, last.Reason) > 1 {
+		if failures(in.Attempts, name, last.Reason) > 1 {
 			return nil, nil
 		}
 		next.AvoidNodes = avoid(next.AvoidNodes, last.Node)
 		return next, nil
 	}
-	made := counted(in.Attempts, v.Name)
+	made := counted(in.Attempts, name)
 	if made > int(ptr.Deref(in.Spec.BackoffLimit, 0)) {
 		return nil, nil
 	}
@@ -197,39 +159,60 @@ func repeat(in Input, v v1alpha1.Variant, number int32, action v1alpha1.Action) 
 	return next, nil
 }
 
-// nextRung is the first untried variant below the last one that nothing speaks
+// nextRung is the first untried rung below the last one that nothing speaks
 // against; with an engine that changed meanwhile, the first untried one of all.
-// What other jobs teach is set aside when nothing else is left.
-func nextRung(in Input, rungs []v1alpha1.Variant, number int32) (*v1alpha1.Attempt, []v1alpha1.SkippedVariant, *end) {
+// What other jobs teach is set aside when nothing else of that engine is left: a
+// result of another engine is a lesser one, and a learned skip no certainty.
+func nextRung(in Input, rungs []Rung, without *v1alpha1.SkippedVariant, number int32) (*v1alpha1.Attempt, []v1alpha1.SkippedVariant, *end) {
 	last := v1alpha1.Attempt{}
 	if n := len(in.Attempts); n > 0 {
 		last = in.Attempts[n-1].Attempt
 	}
-	from := slices.IndexFunc(rungs, func(v v1alpha1.Variant) bool { return v.Name == last.Variant }) + 1
+	from := slices.IndexFunc(rungs, func(r Rung) bool { return r.Name() == last.Variant }) + 1
 	var skipped []v1alpha1.SkippedVariant
-	var taught *v1alpha1.Variant
-	for i, v := range rungs[from:] {
-		if slices.ContainsFunc(in.Attempts, func(a attempt.Attempt) bool { return a.Variant == v.Name }) {
+	var taught *Rung
+	for i, r := range rungs[from:] {
+		if taught != nil && r.Fallback != taught.Fallback {
+			break
+		}
+		if tried(in, r) {
 			continue
 		}
-		if why := against(in, v); why != nil {
+		if why := against(in, r); why != nil {
 			skipped = append(skipped, *why)
 			continue
 		}
-		if advice := in.Learned[v.Name]; advice.Skip && len(in.Spec.Variants) == 0 {
-			skipped = append(skipped, v1alpha1.SkippedVariant{Variant: v.Name, Reason: v1alpha1.ReasonLearnedSkip, Message: advice.Message})
+		if why := taughtAgainst(in, r); why != nil {
+			skipped = append(skipped, *why)
 			if taught == nil {
 				taught = &rungs[from+i]
 			}
 			continue
 		}
-		return intend(in, number, v), skipped, nil
+		return intend(in, number, r), skipped, nil
 	}
 	if taught != nil {
-		skipped = slices.DeleteFunc(skipped, func(s v1alpha1.SkippedVariant) bool { return s.Variant == taught.Name })
+		skipped = slices.DeleteFunc(skipped, func(s v1alpha1.SkippedVariant) bool { return s.Variant == taught.Name() })
 		return intend(in, number, *taught), skipped, nil
 	}
+	if without != nil {
+		skipped = append(skipped, *without)
+	}
 	return nil, skipped, nothingLeft(last, skipped)
+}
+
+func tried(in Input, r Rung) bool {
+	return slices.ContainsFunc(in.Attempts, func(a attempt.Attempt) bool { return a.Variant == r.Name() })
+}
+
+// taughtAgainst says what other jobs teach against a rung. A job that names its
+// variants itself is not overruled; it cannot name those of another engine.
+func taughtAgainst(in Input, r Rung) *v1alpha1.SkippedVariant {
+	advice := in.Learned[r.Name()]
+	if !advice.Skip || (len(in.Spec.Variants) > 0 && !r.Fallback) {
+		return nil
+	}
+	return &v1alpha1.SkippedVariant{Variant: r.Name(), Reason: v1alpha1.ReasonLearnedSkip, Message: advice.Message}
 }
 
 // nothingLeft ends the ladder, for the reason of the last attempt where there
@@ -252,19 +235,20 @@ func nothingLeft(last v1alpha1.Attempt, skipped []v1alpha1.SkippedVariant) *end 
 	return e
 }
 
-// against says what speaks against a variant, from the job's own attempts, its
-// deadline and the variant's own estimate.
-func against(in Input, v v1alpha1.Variant) *v1alpha1.SkippedVariant {
+// against says what speaks against a rung, from the job's own attempts with that
+// engine, its deadline and the variant's own estimate.
+func against(in Input, r Rung) *v1alpha1.SkippedVariant {
+	v := r.Variant
 	skip := func(reason, format string, args ...any) *v1alpha1.SkippedVariant {
-		return &v1alpha1.SkippedVariant{Variant: v.Name, Reason: reason, Message: fmt.Sprintf(format, args...)}
+		return &v1alpha1.SkippedVariant{Variant: r.Name(), Reason: reason, Message: fmt.Sprintf(format, args...)}
 	}
-	if why := in.Refused[v.Name]; why != "" {
+	if why := in.Refused[r.Name()]; why != "" {
 		return skip(v1alpha1.ReasonPolicyDenied, "%s", why)
 	}
-	if crashedDetector(in.Attempts, v) {
+	if crashedDetector(in, r) {
 		return skip(v1alpha1.ReasonDetectorLoadCrash, "it loads the same detector, %s, on the same device", v.Detector)
 	}
-	if small, most := provedTooSmall(in, v, true), mostMemory(in.Spec, v); small > 0 && most > 0 && most <= small {
+	if small, most := provedTooSmall(in, r, true), mostMemory(in.Spec, v); small > 0 && most > 0 && most <= small {
 		return skip(v1alpha1.ReasonOutOfMemory, "it is the same image and detector, and may not have more than the %d MiB that proved too small", small>>20)
 	}
 	deadline := in.deadline()
@@ -277,23 +261,32 @@ func against(in Input, v v1alpha1.Variant) *v1alpha1.SkippedVariant {
 			return skip(v1alpha1.ReasonTooSlow, "it needs at least %s for %d frames, and the deadline leaves %s", need.Round(time.Second), in.Frames, left.Round(time.Second))
 		}
 	}
-	if v.Estimate == nil && v.Device == v1alpha1.CPU && provedTooSlow(in.Attempts) {
+	if v.Estimate == nil && v.Device == v1alpha1.CPU && provedTooSlow(in, r) {
 		return skip(v1alpha1.ReasonTooSlow, "an attempt was too slow for the deadline, and the variant has no estimate that says it is faster")
 	}
 	return nil
 }
 
-func provedTooSlow(attempts []attempt.Attempt) bool {
-	return slices.ContainsFunc(attempts, func(a attempt.Attempt) bool {
-		return a.Reason == v1alpha1.ReasonDeadlineExceeded && a.Action == v1alpha1.ActionNextVariant
+// sameEngine: what an attempt showed speaks of its own engine alone. Another one
+// has other code, another detector and another pace.
+func sameEngine(a attempt.Attempt, r Rung) bool {
+	engine, _ := attempt.SplitVariant(a.Variant)
+	of, _ := attempt.SplitVariant(r.Name())
+	return engine == of
+}
+
+func provedTooSlow(in Input, r Rung) bool {
+	return slices.ContainsFunc(in.Attempts, func(a attempt.Attempt) bool {
+		return a.Reason == v1alpha1.ReasonDeadlineExceeded && a.Action == v1alpha1.ActionNextVariant && sameEngine(a, r)
 	})
 }
 
 // crashedDetector: a variant that loads, on the same device, a detector that
 // crashed while loading would crash again.
-func crashedDetector(attempts []attempt.Attempt, v v1alpha1.Variant) bool {
-	return v.Detector != "" && slices.ContainsFunc(attempts, func(a attempt.Attempt) bool {
-		return a.Reason == v1alpha1.ReasonDetectorLoadCrash && a.Detector == v.Detector && a.Device == v.Device
+func crashedDetector(in Input, r Rung) bool {
+	v := r.Variant
+	return v.Detector != "" && slices.ContainsFunc(in.Attempts, func(a attempt.Attempt) bool {
+		return a.Reason == v1alpha1.ReasonDetectorLoadCrash && a.Detector == v.Detector && a.Device == v.Device && sameEngine(a, r)
 	})
 }
 
@@ -307,20 +300,22 @@ func mostMemory(spec *v1alpha1.PoseJobSpec, v v1alpha1.Variant) int64 {
 }
 
 // provedTooSmall is the largest memory in bytes with which an attempt of the
-// same image, and if asked for the same detector, ran out; 0 when none did.
-func provedTooSmall(in Input, v v1alpha1.Variant, sameDetector bool) int64 {
+// same engine and image, and if asked for the same detector, ran out; 0 when none
+// did.
+func provedTooSmall(in Input, r Rung, sameDetector bool) int64 {
 	var small int64
 	for _, a := range in.Attempts {
-		if a.Reason != v1alpha1.ReasonOutOfMemory || a.Variant == v.Name {
+		if a.Reason != v1alpha1.ReasonOutOfMemory || a.Variant == r.Name() || !sameEngine(a, r) {
 			continue
 		}
-		i := slices.IndexFunc(in.Engine.Spec.Variants, func(o v1alpha1.Variant) bool { return o.Name == a.Variant })
-		if i < 0 || in.Engine.Spec.Variants[i].Image != v.Image || (sameDetector && a.Detector != v.Detector) {
+		_, name := attempt.SplitVariant(a.Variant)
+		i := slices.IndexFunc(r.Engine.Spec.Variants, func(o v1alpha1.Variant) bool { return o.Name == name })
+		if i < 0 || r.Engine.Spec.Variants[i].Image != r.Variant.Image || (sameDetector && a.Detector != r.Variant.Detector) {
 			continue
 		}
 		limit := max(a.LimitMemoryBytes, a.MemoryBytes)
 		if limit == 0 {
-			limit = limitOf(in.Spec, in.Engine.Spec.Variants[i])
+			limit = limitOf(in.Spec, r.Engine.Spec.Variants[i])
 		}
 		small = max(small, limit)
 	}
@@ -342,18 +337,19 @@ func limitOf(spec *v1alpha1.PoseJobSpec, v v1alpha1.Variant) int64 {
 	return limit
 }
 
-func intend(in Input, number int32, v v1alpha1.Variant) *v1alpha1.Attempt {
+func intend(in Input, number int32, r Rung) *v1alpha1.Attempt {
+	v := r.Variant
 	a := &v1alpha1.Attempt{
 		Number: number, State: v1alpha1.AttemptIntended,
-		Variant: v.Name, Device: v.Device, Detector: v.Detector,
-		EngineGeneration: in.Engine.Generation,
-		AvoidGPUProducts: in.Learned[v.Name].AvoidGPUProducts,
+		Variant: r.Name(), Device: v.Device, Detector: v.Detector,
+		EngineGeneration: r.Engine.Generation,
+		AvoidGPUProducts: in.Learned[r.Name()].AvoidGPUProducts,
 	}
-	for _, node := range in.AvoidNodes {
+	for _, node := range in.AvoidNodes[r.Engine.Name] {
 		a.AvoidNodes = avoid(a.AvoidNodes, node)
 	}
 	// What ran out of memory would run out again with the same limit.
-	if small, own := provedTooSmall(in, v, false), limitOf(in.Spec, v); own > 0 && own <= small && v.MaxMemory != nil {
+	if small, own := provedTooSmall(in, r, false), limitOf(in.Spec, v); own > 0 && own <= small && v.MaxMemory != nil {
 		if most := v.MaxMemory.Value(); most > own {
 			// The limit that proved too small is a claim: bounded before it grows.
 			a.MemoryBytes = min(grow(min(small, most)), most)

@@ -154,12 +154,19 @@ func needed(spec *v1alpha1.PoseJobSpec) string {
 	for _, ref := range []struct {
 		of     string
 		secret *v1alpha1.SecretReference
-	}{{"video", spec.Video.CredentialsSecretRef}, {"output", spec.Output.CredentialsSecretRef}} {
+	}{{"video", spec.Video.CredentialsSecretRef}, {"boxes", boxesSecret(spec)}, {"output", spec.Output.CredentialsSecretRef}} {
 		if ref.secret != nil {
 			names = append(names, fmt.Sprintf("Secret %s (%s)", ref.secret.Name, ref.of))
 		}
 	}
 	return strings.Join(names, ", ")
+}
+
+func boxesSecret(spec *v1alpha1.PoseJobSpec) *v1alpha1.SecretReference {
+	if spec.Video.Boxes == nil {
+		return nil
+	}
+	return spec.Video.Boxes.CredentialsSecretRef
 }
 
 // stuckWith says why the ladder would have nothing after the live attempt if it
@@ -168,14 +175,20 @@ func (in Input) stuckWith(live *attempt.Attempt, reason string) string {
 	if in.Engine == nil {
 		return "its engine is not ready"
 	}
-	if !in.left(live, reason, v1alpha1.ActionNextVariant) {
-		return "no other variant is left that the job may use"
+	if next, skipped := in.after(live, reason, v1alpha1.ActionNextVariant); next == nil {
+		why := "no other variant is left that the job may use"
+		for _, s := range skipped {
+			if s.Reason == v1alpha1.ReasonFallbackEngineNotReady {
+				why += ": " + s.Message
+			}
+		}
+		return why
 	}
 	return ""
 }
 
-// left says whether another variant follows if the live attempt fails so.
-func (in Input) left(live *attempt.Attempt, reason string, action v1alpha1.Action) bool {
+// after says what follows if the live attempt fails so; nil is nothing.
+func (in Input) after(live *attempt.Attempt, reason string, action v1alpha1.Action) (*v1alpha1.Attempt, []v1alpha1.SkippedVariant) {
 	in.Attempts = append([]attempt.Attempt{}, in.Attempts...)
 	for i := range in.Attempts {
 		if in.Attempts[i].Number == live.Number {
@@ -183,8 +196,8 @@ func (in Input) left(live *attempt.Attempt, reason string, action v1alpha1.Actio
 			a.State, a.Reason, a.Action, a.Pod = v1alpha1.AttemptFailed, reason, action, nil
 		}
 	}
-	next, _, _ := climb(in)
-	return next != nil
+	next, skipped, _ := climb(in)
+	return next, skipped
 }
 
 // Bounds of a judgement by pace: so much of it must have been seen, and it must
@@ -211,8 +224,10 @@ func tooSlow(in Input, live *attempt.Attempt) (Decision, bool) {
 		Kind: KindEndPod, Reason: v1alpha1.ReasonDeadlineExceeded, Action: v1alpha1.ActionFail,
 		Message: fmt.Sprintf("variant %s did %d of %d frames and needs %s more at its best pace, and spec.activeDeadlineSeconds leaves %s", live.Variant, p.Frames, p.Total, need.Round(time.Second), left.Round(time.Second)),
 	}
-	if in.Engine != nil && in.left(live, d.Reason, v1alpha1.ActionNextVariant) {
-		d.Action = v1alpha1.ActionNextVariant
+	if in.Engine != nil {
+		if next, _ := in.after(live, d.Reason, v1alpha1.ActionNextVariant); next != nil {
+			d.Action = v1alpha1.ActionNextVariant
+		}
 	}
 	return d, true
 }

@@ -22,7 +22,24 @@
 //
 // The rungs are the engine's variants, in the job's order if it has one, that
 // spec.device admits, and, where spec.fallback denies a change, that share
-// device or detector with the first rung. After a failed attempt:
+// device or detector with the first rung. Of them:
+//
+//   - Variants that are on request are rungs only where spec.variants names them.
+//   - With spec.video.boxes only variants that take boxes, Required or Optional;
+//     without, all but those that require them. Boxes are never ignored. A named
+//     variant that does not fit is an error, and not left out in silence.
+//   - Where spec.fallback.engine is Allow, the variants of the engine's fallback
+//     engine follow, by the same rules of boxes and device; never those on
+//     request, for spec.variants cannot name them. The detector is that engine's
+//     own, so spec.fallback.detector does not speak of it. Its own fallback engine
+//     is not followed. While it is missing or not ready it gives no rung, not even
+//     for an attempt of it that would be repeated, and the end of the ladder says so.
+//     A job for which its own engine has no rung fails: another engine follows, it
+//     does not stand in.
+//   - What attempts showed of detectors, memory and pace speaks of their own
+//     engine alone. Attempts of another engine are recorded as engine/variant.
+//
+// After a failed attempt:
 //
 //   - Disrupted and SuspendedAttempt repeat the variant and cost nothing;
 //     disruptions are bounded by MaxDisruptions.
@@ -45,14 +62,24 @@
 //     more than what proved too small; the others of that image start with more;
 //   - those that by their own estimate cannot end before the deadline; after an
 //     attempt that proved too slow, those on the CPU without an estimate as well;
-//   - those that other jobs' attempts teach to skip, while another rung is left
-//     and the job does not name its variants itself.
+//   - those that other jobs' attempts teach to skip, while another rung of the
+//     same engine is left and the job does not name its variants itself.
+//
+// # Cost
+//
+// An attempt on the CPU says before it starts how long it will take, by its
+// variant's estimate and the frames that are known: counted, or asked for by
+// spec.video.frames, or else by the thousand. It says so again once prepare has
+// counted them.
 //
 // # Invariants (tested over random histories)
 //
 //   - It always ends: at most v1alpha1.MaxAttempts attempts.
 //   - Never two live pods: a launch is only ever decided with none live.
-//   - Never a variant outside spec.device or spec.variants.
+//   - Never a variant outside spec.device or spec.variants, nor one on request that
+//     is not named, nor one that would ignore boxes or miss them.
+//   - Never another engine's variant before each of the job's own was tried or left
+//     out for a reason, nor at all unless spec.fallback.engine allows it.
 //   - Disruptions never use up the backoff limit.
 //   - The same input gives the same decision.
 package plan
@@ -85,13 +112,15 @@ type Input struct {
 	// EngineMessage then say why.
 	Engine                      *v1alpha1.PoseEngine
 	EngineReason, EngineMessage string
+	// Fallback engine of the job; the zero value where it has none.
+	Fallback Fallback
 	// EngineMissingSince is when the job was first found without an engine; zero
 	// when this is the first time.
 	EngineMissingSince time.Time
 	// Denied is what the policy has against the job, for a person.
 	Denied []string
 	// Refused variants, that the policy does not allow, with what it has against
-	// them.
+	// them. By rung, as Learned.
 	Refused map[string]string
 	// Frames of the video, 0 while nobody counted them.
 	Frames int64
@@ -99,10 +128,10 @@ type Input struct {
 	Hopeless *Hopeless
 	// Pace of the live attempt; nil while it has none.
 	Pace *Pace
-	// Learned is what other jobs' attempts teach, by variant; AvoidNodes are the
-	// nodes that they would rather not run on.
+	// Learned is what other jobs' attempts teach, by Rung.Name; AvoidNodes are the
+	// nodes that they would rather not run on, by the name of the engine.
 	Learned    map[string]Advice
-	AvoidNodes []string
+	AvoidNodes map[string][]string
 	// Started is when the job was taken up; Suspended how long it stood still.
 	Started   time.Time
 	Suspended time.Duration
@@ -166,12 +195,21 @@ type Decision struct {
 	Action v1alpha1.Action
 	// Skipped variants, that the ladder left out on its way to Next or to its end.
 	Skipped []v1alpha1.SkippedVariant
+	// Cost of the attempt on the CPU that starts or runs, for a person; empty where
+	// there is none, or nothing to say.
+	Cost string
 	// Until is when to look again; zero means only when something changes.
 	Until time.Time
 }
 
 // Next decides.
 func Next(in Input) Decision {
+	d := decide(in)
+	d.Cost = in.cost(d)
+	return d
+}
+
+func decide(in Input) Decision {
 	if in.Done {
 		return Decision{Kind: KindSucceed}
 	}

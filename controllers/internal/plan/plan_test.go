@@ -177,6 +177,12 @@ func TestNext(t *testing.T) {
 		"a node that has just got the pod is left in peace": {
 			in: input(job(), first, secrets(pod(), -5)), want: plan.KindWait, why: v1alpha1.ReasonProgressing, says: "attempt 1 runs", until: 5,
 		},
+		"a Secret for the boxes is one of them": {
+			in: input(job().Spec(func(s *v1alpha1.PoseJobSpec) {
+				s.Video.Boxes = &v1alpha1.BoxesSource{URI: "s3://b/boxes.csv", CredentialsSecretRef: &v1alpha1.SecretReference{Name: "kasten"}}
+			}), first, secrets(pod(), -40)),
+			want: plan.KindWait, why: v1alpha1.ReasonProgressing, says: "Secret kasten (boxes)", until: 560,
+		},
 		"a node that cannot prepare a pod is told, with the Secrets that it wants": {
 			in:   input(job().Spec(stroe), first, secrets(pod(), -40)),
 			want: plan.KindWait, why: v1alpha1.ReasonProgressing, says: "Do these exist in the job's namespace: Secret stroe (video)?", until: 560,
@@ -520,6 +526,7 @@ func TestActionForKnowsEveryReasonOfTheAPI(t *testing.T) {
 		v1alpha1.ReasonDisrupted:            v1alpha1.ActionRetry,
 		v1alpha1.ReasonNoCapacity:           v1alpha1.ActionNextVariant,
 		v1alpha1.ReasonPodNotStartable:      v1alpha1.ActionNextVariant,
+		v1alpha1.ReasonAdapterInvalid:       v1alpha1.ActionNextVariant,
 		v1alpha1.ReasonInputUnavailable:     v1alpha1.ActionFail,
 		v1alpha1.ReasonInputInvalid:         v1alpha1.ActionFail,
 		v1alpha1.ReasonOutputInvalid:        v1alpha1.ActionNextVariant,
@@ -644,7 +651,7 @@ func TestWhatIsLeftOut(t *testing.T) {
 				c.job = gen.Job("j")
 			}
 			in := input(c.job, c.history)
-			in.Learned, in.Frames, in.AvoidNodes, in.Refused = c.learned, c.frames, c.avoid, c.refused
+			in.Learned, in.Frames, in.AvoidNodes, in.Refused = c.learned, c.frames, map[string][]string{"phalp": c.avoid}, c.refused
 			for i := range in.Engine.Spec.Variants {
 				v := &in.Engine.Spec.Variants[i]
 				if e, ok := c.estimates[v.Name]; ok {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"pgregory.net/rapid"
 
@@ -31,76 +30,31 @@ var kind = []string{v1alpha1.ReasonDisrupted, v1alpha1.ReasonEngineError, v1alph
 
 var terminal = []string{v1alpha1.ReasonScratchSpaceExceeded, v1alpha1.ReasonInputUnavailable, v1alpha1.ReasonInputInvalid}
 
-func drawEngine(t *rapid.T) *v1alpha1.PoseEngine {
-	n := rapid.IntRange(1, 6).Draw(t, "variants")
-	b := gen.Engine("e")
-	for i := range n {
-		device := rapid.SampledFrom([]v1alpha1.Device{v1alpha1.GPU, v1alpha1.CPU}).Draw(t, "device")
-		v := gen.Variant(string(rune('a'+i)), device, gen.Detector(rapid.SampledFrom([]string{"", "vitdet", "yolo"}).Draw(t, "detector")))
-		if limit := rapid.IntRange(0, 16).Draw(t, "limit"); limit > 0 {
-			v.Resources = &v1alpha1.Resources{Limits: corev1.ResourceList{corev1.ResourceMemory: *resource.NewQuantity(int64(limit)*gib, resource.BinarySI)}}
-			if most := rapid.IntRange(0, 32).Draw(t, "maxMemory"); most > 0 {
-				v.MaxMemory = resource.NewQuantity(int64(most)*gib, resource.BinarySI)
-			}
-		}
-		if rapid.Bool().Draw(t, "one image for several") {
-			v.Image = "one"
-		}
-		if rapid.Bool().Draw(t, "estimated") {
-			v.Estimate = &v1alpha1.Estimate{LoadSeconds: rapid.Int64Range(0, 300).Draw(t, "load"), MilliFPS: rapid.Int64Range(1, 30000).Draw(t, "milliFPS")}
-		}
-		b.Variants(v)
-	}
-	return b.Build()
-}
-
-func drawSpec(t *rapid.T, e *v1alpha1.PoseEngine) *v1alpha1.PoseJobSpec {
-	return &gen.Job("j").Spec(func(s *v1alpha1.PoseJobSpec) {
-		s.Device = rapid.SampledFrom([]v1alpha1.DevicePreference{"", v1alpha1.DeviceAuto, v1alpha1.DeviceGPU, v1alpha1.DeviceCPU}).Draw(t, "spec.device")
-		allow := rapid.SampledFrom([]v1alpha1.Permission{v1alpha1.Allow, v1alpha1.Deny})
-		s.Fallback = v1alpha1.Fallback{Device: allow.Draw(t, "fallback.device"), Detector: allow.Draw(t, "fallback.detector")}
-		s.BackoffLimit = new(rapid.Int32Range(0, 5).Draw(t, "backoffLimit"))
-		if rapid.Bool().Draw(t, "own order") {
-			names := make([]string, 0, len(e.Spec.Variants))
-			for _, v := range e.Spec.Variants {
-				names = append(names, v.Name)
-			}
-			names = rapid.Permutation(names).Draw(t, "spec.variants")
-			s.Variants = names[:rapid.IntRange(1, len(names)).Draw(t, "of them")]
-		}
-		if rapid.IntRange(0, 3).Draw(t, "has deadline") == 0 {
-			d := rapid.Int64Range(1, 20000).Draw(t, "deadline")
-			s.ActiveDeadlineSeconds = &d
-		}
-		if rapid.Bool().Draw(t, "has pending timeout") {
-			s.PendingTimeoutSeconds = new(rapid.Int64Range(1, 2000).Draw(t, "pending timeout"))
-		}
-		if rapid.Bool().Draw(t, "own resources") {
-			limit := *resource.NewQuantity(rapid.Int64Range(1, 40).Draw(t, "own limit")*gib, resource.BinarySI)
-			r := &v1alpha1.Resources{Limits: corev1.ResourceList{corev1.ResourceMemory: limit}}
-			s.PodTemplate = &v1alpha1.PodTemplate{Resources: &v1alpha1.DeviceResources{GPU: r}}
-		}
-	}).Build().Spec
-}
-
 // world plays the cluster against plan.Next until the job has ended.
 type world struct {
-	t       *rapid.T
-	engine  *v1alpha1.PoseEngine
-	spec    *v1alpha1.PoseJobSpec
-	now     time.Time
-	started time.Time
-	records []v1alpha1.Attempt
-	pod     *attempt.Pod // live, or nil
-	done    bool
+	t      *rapid.T
+	engine *v1alpha1.PoseEngine
+	// fallback engine, nil where the job allows none; fallbackAway while it is
+	// missing, fallbackLeft once it went away.
+	fallback     *v1alpha1.PoseEngine
+	fallbackAway bool
+	fallbackLeft bool
+	spec         *v1alpha1.PoseJobSpec
+	now          time.Time
+	started      time.Time
+	records      []v1alpha1.Attempt
+	pod          *attempt.Pod // live, or nil
+	done         bool
 	// fickle users suspend and resume without end.
 	fickle bool
 	// engineAway while the engine is missing.
 	engineAway int
 	// limits that proved too small, by variant.
 	tooSmall map[string]int64
-	// detectors that crashed while loading.
-	crashed map[[2]string]bool
+	// detectors that crashed while loading, by engine and device.
+	crashed map[[3]string]bool
+	// variants that were left out at one time or another.
+	skipped map[string]bool
 	// learned from other jobs, frames of the video, pace of the live attempt.
 	learned map[string]plan.Advice
 	frames  int64
@@ -111,6 +65,12 @@ func (w *world) input() plan.Input {
 	in := plan.Input{Spec: w.spec, Engine: w.engine, Started: w.started, Now: w.now, Done: w.done, Learned: w.learned, Frames: w.frames}
 	if w.pod != nil {
 		in.Pace = w.pace
+	}
+	if w.fallback != nil {
+		in.Fallback = plan.Fallback{Name: w.fallback.Name, Engine: w.fallback}
+		if w.fallbackAway {
+			in.Fallback.Engine, in.Fallback.Message = nil, "it is away"
+		}
 	}
 	if w.engineAway > 0 {
 		in.Engine, in.EngineReason = nil, v1alpha1.ReasonEngineNotReady
@@ -136,12 +96,65 @@ func (w *world) limitOf(a *v1alpha1.Attempt) int64 {
 	if t := w.spec.PodTemplate; t != nil && a.Device == v1alpha1.GPU {
 		return t.Resources.GPU.Limits.Memory().Value()
 	}
-	for _, v := range w.engine.Spec.Variants {
-		if v.Name == a.Variant && v.Resources != nil {
-			return v.Resources.Limits.Memory().Value()
-		}
+	if v := w.variant(a.Variant); v.Resources != nil {
+		return v.Resources.Limits.Memory().Value()
 	}
 	return 0
+}
+
+// engineOf an attempt.
+func (w *world) engineOf(a *v1alpha1.Attempt) *v1alpha1.PoseEngine {
+	if name, _ := attempt.SplitVariant(a.Variant); name != "" {
+		return w.fallback
+	}
+	return w.engine
+}
+
+// variant by its name in a record.
+func (w *world) variant(name string) v1alpha1.Variant {
+	e, bare := w.engine, name
+	if engine, of := attempt.SplitVariant(name); engine != "" {
+		e, bare = w.fallback, of
+	}
+	for _, v := range e.Spec.Variants {
+		if v.Name == bare {
+			return v
+		}
+	}
+	w.t.Fatalf("there is no variant %s", name)
+	return v1alpha1.Variant{}
+}
+
+// admitted checks that the job may use the attempt's variant.
+func (w *world) admitted(a *v1alpha1.Attempt) {
+	t, v := w.t, w.variant(a.Variant)
+	other := w.engineOf(a) != w.engine
+	if other && w.fallback == nil {
+		t.Fatalf("attempt of %s, and no other engine is allowed", a.Variant)
+	}
+	named := slices.Contains(w.spec.Variants, a.Variant)
+	if v.OnRequest && !named {
+		t.Fatalf("variant %s runs on request, and nobody asked", a.Variant)
+	}
+	if !other && len(w.spec.Variants) > 0 && !named {
+		t.Fatalf("variant %s is not in spec.variants %v", a.Variant, w.spec.Variants)
+	}
+	if boxes := w.spec.Video.Boxes != nil; boxes && v.Boxes == "" || !boxes && v.Boxes == v1alpha1.BoxesRequired {
+		t.Fatalf("variant %s with boxes %q, and the job has boxes: %v", a.Variant, v.Boxes, boxes)
+	}
+	if !other {
+		return
+	}
+	own, _, err := plan.Rungs(w.spec, w.engine)
+	if err != nil {
+		t.Fatalf("attempt of %s, and the job's own engine has no rung: %v", a.Variant, err)
+	}
+	for _, r := range own {
+		tried := slices.ContainsFunc(w.records, func(b v1alpha1.Attempt) bool { return b.Variant == r.Name() })
+		if !tried && !w.skipped[r.Name()] {
+			t.Fatalf("attempt of %s, and %s of the job's own engine was neither tried nor left out", a.Variant, r.Name())
+		}
+	}
 }
 
 // launchable checks what must hold for every pod that is about to be made.
@@ -158,19 +171,17 @@ func (w *world) launchable(a *v1alpha1.Attempt) {
 			t.Fatalf("attempt on %s, spec.device is %s", a.Device, w.spec.Device)
 		}
 	}
-	if len(w.spec.Variants) > 0 && !slices.Contains(w.spec.Variants, a.Variant) {
-		t.Fatalf("variant %s is not in spec.variants %v", a.Variant, w.spec.Variants)
-	}
+	w.admitted(a)
 	if w.spec.Fallback.Device == v1alpha1.Deny && a.Device != w.records[0].Device {
 		t.Fatalf("device changed from %s to %s, which spec.fallback.device denies", w.records[0].Device, a.Device)
 	}
-	if w.spec.Fallback.Detector == v1alpha1.Deny && a.Detector != w.records[0].Detector {
+	if w.spec.Fallback.Detector == v1alpha1.Deny && w.engineOf(a) == w.engine && a.Detector != w.records[0].Detector {
 		t.Fatalf("detector changed from %s to %s, which spec.fallback.detector denies", w.records[0].Detector, a.Detector)
 	}
 	if small, ok := w.tooSmall[a.Variant]; ok && w.limitOf(a) <= small {
 		t.Fatalf("variant %s gets %d bytes, and %d proved too small", a.Variant, w.limitOf(a), small)
 	}
-	if a.Detector != "" && w.crashed[[2]string{a.Detector, string(a.Device)}] {
+	if a.Detector != "" && w.crashed[[3]string{w.engineOf(a).Name, a.Detector, string(a.Device)}] {
 		t.Fatalf("detector %s crashed on %s and is loaded there again by %s", a.Detector, a.Device, a.Variant)
 	}
 	if len(a.AvoidNodes) > 8 {
@@ -197,26 +208,48 @@ func (w *world) create() {
 }
 
 // followed says whether a variant that other jobs teach to skip is tried only
-// where nothing else was left.
+// where nothing else of its engine was left.
 func (w *world) followed(d plan.Decision) {
-	if !w.learned[d.Next.Variant].Skip || len(w.spec.Variants) > 0 || slices.ContainsFunc(w.records, func(a v1alpha1.Attempt) bool { return a.Variant == d.Next.Variant }) {
+	other := w.engineOf(&d.Next) != w.engine
+	if !w.learned[d.Next.Variant].Skip || (len(w.spec.Variants) > 0 && !other) || slices.ContainsFunc(w.records, func(a v1alpha1.Attempt) bool { return a.Variant == d.Next.Variant }) {
 		return
 	}
-	rungs, _, err := plan.Rungs(w.spec, w.engine)
+	rungs := w.names(other)
+	from := 0
+	if len(w.records) > 0 {
+		from = slices.Index(rungs, w.last().Variant) + 1
+	}
+	for _, name := range rungs[from:] {
+		tried := slices.ContainsFunc(w.records, func(a v1alpha1.Attempt) bool { return a.Variant == name })
+		left := slices.ContainsFunc(d.Skipped, func(s v1alpha1.SkippedVariant) bool { return s.Variant == name })
+		if name != d.Next.Variant && !tried && !left {
+			w.t.Fatalf("variant %s is tried although other jobs teach to skip it and %s is left", d.Next.Variant, name)
+		}
+	}
+}
+
+// names of the rungs of one engine, in order.
+func (w *world) names(other bool) []string {
+	own, _, err := plan.Rungs(w.spec, w.engine)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	from := 0
-	if len(w.records) > 0 {
-		from = slices.IndexFunc(rungs, func(v v1alpha1.Variant) bool { return v.Name == w.last().Variant }) + 1
+	var out []string
+	if !other {
+		for _, r := range own {
+			out = append(out, r.Name())
+		}
+		return out
 	}
-	for _, v := range rungs[from:] {
-		tried := slices.ContainsFunc(w.records, func(a v1alpha1.Attempt) bool { return a.Variant == v.Name })
-		left := slices.ContainsFunc(d.Skipped, func(s v1alpha1.SkippedVariant) bool { return s.Variant == v.Name })
-		if v.Name != d.Next.Variant && !tried && !left {
-			w.t.Fatalf("variant %s is tried although other jobs teach to skip it and %s is left", d.Next.Variant, v.Name)
+	for _, v := range w.fallback.Spec.Variants {
+		device := w.spec.Device == "" || w.spec.Device == v1alpha1.DeviceAuto || string(w.spec.Device) == string(v.Device)
+		stays := w.spec.Fallback.Device != v1alpha1.Deny || v.Device == own[0].Variant.Device
+		boxes := v.Boxes == v1alpha1.BoxesOptional || (w.spec.Video.Boxes != nil) == (v.Boxes == v1alpha1.BoxesRequired)
+		if device && stays && boxes && !v.OnRequest {
+			out = append(out, attempt.VariantName(w.fallback.Name, v.Name))
 		}
 	}
+	return out
 }
 
 // finish the live pod in some way.
@@ -240,7 +273,7 @@ func (w *world) finish(reason string) {
 			a.PeakMemoryBytes = rapid.Int64Range(0, 1<<40).Draw(w.t, "peak")
 		}
 	case v1alpha1.ReasonDetectorLoadCrash:
-		w.crashed[[2]string{a.Detector, string(a.Device)}] = true
+		w.crashed[[3]string{w.engineOf(a).Name, a.Detector, string(a.Device)}] = true
 	}
 }
 
@@ -257,17 +290,15 @@ func (w *world) end() {
 }
 
 // sameImage: what ran out proves the limit too small for every variant of the
-// image that may have more.
+// engine's image that may have more.
 func (w *world) sameImage(a *v1alpha1.Attempt, limit int64) {
-	image := ""
-	for _, v := range w.engine.Spec.Variants {
-		if v.Name == a.Variant {
-			image = v.Image
-		}
-	}
-	for _, v := range w.engine.Spec.Variants {
+	image := w.variant(a.Variant).Image
+	e := w.engineOf(a)
+	engine, _ := attempt.SplitVariant(a.Variant)
+	for _, v := range e.Spec.Variants {
 		if v.Image == image && v.MaxMemory != nil && v.MaxMemory.Value() > limit && v.Resources != nil {
-			w.tooSmall[v.Name] = max(w.tooSmall[v.Name], limit)
+			name := attempt.VariantName(engine, v.Name)
+			w.tooSmall[name] = max(w.tooSmall[name], limit)
 		}
 	}
 }
@@ -280,6 +311,9 @@ func (w *world) event() {
 		w.engineAway--
 	case n == 0:
 		w.engineAway = 2
+	case n == 19:
+		w.fallbackAway = !w.fallbackAway
+		w.fallbackLeft = w.fallbackLeft || w.fallbackAway
 	case w.spec.Suspend:
 		w.spec.Suspend = false
 	case n == 1 || w.fickle && n < 15 && w.pod != nil && !w.pod.Deleting:
@@ -323,6 +357,9 @@ func (w *world) step() bool {
 		t.Fatalf("%s, done is %v", d.Kind, w.done)
 	}
 	w.disruptionsAreFree(in, d)
+	for _, v := range d.Skipped {
+		w.skipped[v.Variant] = true
+	}
 	switch d.Kind {
 	case plan.KindSucceed:
 		return true
@@ -374,7 +411,8 @@ func (w *world) disruptionsAreFree(in plan.Input, d plan.Decision) {
 	free := func(a attempt.Attempt) bool {
 		return a.Reason == v1alpha1.ReasonDisrupted || a.Reason == v1alpha1.ReasonSuspendedAttempt
 	}
-	if n := len(in.Attempts); n == 0 || free(in.Attempts[n-1]) {
+	// An engine that goes away takes its rungs along, after a disruption too.
+	if n := len(in.Attempts); n == 0 || free(in.Attempts[n-1]) || w.fallbackLeft {
 		return
 	}
 	without := in
@@ -385,18 +423,35 @@ func (w *world) disruptionsAreFree(in plan.Input, d plan.Decision) {
 	}
 }
 
+// names of an engine's variants, as records have them.
+func names(engine string, e *v1alpha1.PoseEngine) []string {
+	var out []string
+	for _, v := range e.Spec.Variants {
+		out = append(out, attempt.VariantName(engine, v.Name))
+	}
+	return out
+}
+
 func TestEveryHistoryEnds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := &world{t: t, now: gen.Now, started: gen.Now, tooSmall: map[string]int64{}, crashed: map[[2]string]bool{}}
+		w := &world{t: t, now: gen.Now, started: gen.Now, tooSmall: map[string]int64{}, crashed: map[[3]string]bool{}, skipped: map[string]bool{}}
 		w.fickle = rapid.IntRange(0, 3).Draw(t, "fickle") == 0
-		w.engine = drawEngine(t)
+		w.engine = drawEngine(t, "e")
+		if rapid.Bool().Draw(t, "falls back to another engine") {
+			w.fallback = drawEngine(t, "other")
+			w.fallbackAway = rapid.IntRange(0, 2).Draw(t, "away") == 0
+		}
 		w.spec = drawSpec(t, w.engine)
 		if rapid.Bool().Draw(t, "frames are known") {
 			w.frames = rapid.Int64Range(1, 200000).Draw(t, "frames")
 		}
 		w.learned = map[string]plan.Advice{}
-		for _, v := range w.engine.Spec.Variants {
-			w.learned[v.Name] = plan.Advice{Skip: rapid.IntRange(0, 2).Draw(t, "taught") == 0, Message: "taught"}
+		variants := names("", w.engine)
+		if w.fallback != nil {
+			variants = append(variants, names(w.fallback.Name, w.fallback)...)
+		}
+		for _, name := range variants {
+			w.learned[name] = plan.Advice{Skip: rapid.IntRange(0, 2).Draw(t, "taught") == 0, Message: "taught"}
 		}
 		// Each attempt takes a few steps; suspensions and waits for the engine
 		// lie in between and are bounded by the attempts as well.

@@ -2,14 +2,17 @@ package render
 
 import (
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
+	"github.com/pose-dev/pose-operator/internal/boxes"
 	"github.com/pose-dev/pose-operator/internal/report"
 )
 
@@ -19,6 +22,9 @@ const (
 	FetchTimeoutSeconds   = 6 * 3600
 	PrepareTimeoutSeconds = 2 * 3600
 )
+
+// MaxBoxesBytes bounds the file with a job's boxes.
+const MaxBoxesBytes = boxes.MaxBytes
 
 // Memory and CPU of the runner's own containers. Prepare decodes and encodes
 // one frame at a time; x264 keeps some tens of 4K frames.
@@ -30,13 +36,22 @@ var (
 	prepareCPU    = resource.MustParse("500m")
 	binSize       = resource.MustParse("256Mi")
 	runSize       = resource.MustParse("64Mi")
-	tmpSize       = resource.MustParse("4Gi")
-	ownLayer      = resource.MustParse("2Gi")
+	// adapterSize is what the role adapter accepts, with a block for each file.
+	adapterSize = resource.MustParse("256Mi")
+	// boxesSize holds the boxes as fetched (MaxBoxesBytes) and as prepared: JSON
+	// takes up to three times as much as CSV.
+	boxesSize = resource.MustParse("1Gi")
+	tmpSize   = resource.MustParse("4Gi")
+	ownLayer  = resource.MustParse("2Gi")
 )
 
 func (r *renderer) containers(spec *corev1.PodSpec) error {
 	spec.Volumes = r.volumes()
 	inits := []func() (corev1.Container, error){r.copy, r.fetch, r.prepare}
+	if r.variant.Adapter != nil {
+		// Before fetch: a wrong image is known before hours of transfer.
+		inits = slices.Insert(inits, 1, r.adapter)
+	}
 	mains := []func() (corev1.Container, error){r.watchedEngine, r.deliver}
 	if !r.watched() {
 		// Nothing tells deliver how this engine ended, so the kubelet gives the
@@ -111,6 +126,20 @@ func (r *renderer) copy() (corev1.Container, error) {
 	return c, err
 }
 
+// adapter copies the files of the variant's adapter. It runs in their image, which
+// may hold nothing else: the program is pose-runner's copy.
+func (r *renderer) adapter() (corev1.Container, error) {
+	a := r.variant.Adapter
+	c, err := r.runner(attempt.ContainerAdapter, a.Image, r.config(report.RoleAdapter), smallMemory, smallCPU)
+	c.ImagePullPolicy = a.ImagePullPolicy
+	c.Command = []string{report.RunnerBinary}
+	c.VolumeMounts = []corev1.VolumeMount{
+		{Name: volumeBin, MountPath: report.BinDir, ReadOnly: true},
+		{Name: volumeAdapter, MountPath: report.AdapterDir},
+	}
+	return c, err
+}
+
 func (r *renderer) fetch() (corev1.Container, error) {
 	cfg := r.config(report.RoleFetch)
 	v := r.job.Spec.Video
@@ -125,14 +154,24 @@ func (r *renderer) fetch() (corev1.Container, error) {
 	if claim(v.URI) != "" {
 		cfg.Fetch.PVCMount = pvcInputMount
 	}
+	if b := v.Boxes; b != nil {
+		cfg.Fetch.Boxes = &report.BoxesFetchConfig{URI: b.URI, SHA256: b.SHA256, MaxBytes: MaxBoxesBytes}
+		if claim(b.URI) != "" {
+			cfg.Fetch.Boxes.PVCMount = pvcBoxesMount
+		}
+	}
 	c, err := r.runner(attempt.ContainerFetch, r.settings.RunnerImage, cfg, smallMemory, smallCPU)
 	c.VolumeMounts = []corev1.VolumeMount{{Name: volumeInput, MountPath: report.InputDir}}
 	c.VolumeMounts = append(c.VolumeMounts, r.progressMount()...)
 	if v.CredentialsSecretRef != nil {
 		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: volumeInputCredentials, MountPath: report.CredentialsDir, ReadOnly: true})
 	}
-	if claim(v.URI) != "" {
-		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: volumeInputClaim, MountPath: pvcInputMount, ReadOnly: true})
+	c.VolumeMounts = append(c.VolumeMounts, r.claimMount(v.URI, pvcInputMount, true)...)
+	if b := v.Boxes; b != nil {
+		if b.CredentialsSecretRef != nil {
+			c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: volumeBoxesCredentials, MountPath: report.BoxesCredentialsDir, ReadOnly: true})
+		}
+		c.VolumeMounts = append(c.VolumeMounts, r.claimMount(b.URI, pvcBoxesMount, true)...)
 	}
 	return c, err
 }
@@ -145,6 +184,12 @@ func (r *renderer) prepare() (corev1.Container, error) {
 	}
 	if f := r.job.Spec.Video.Frames; f != nil {
 		cfg.Prepare.StartFrame, cfg.Prepare.EndFrame = f.Start, f.End
+	}
+	if b := r.job.Spec.Video.Boxes; b != nil {
+		cfg.Prepare.Boxes = report.BoxesJSON
+		if strings.HasSuffix(b.URI, ".csv") { // the API server takes these two only
+			cfg.Prepare.Boxes = report.BoxesCSV
+		}
 	}
 	c, err := r.runner(attempt.ContainerPrepare, r.settings.MediaImage, cfg, prepareMemory, prepareCPU)
 	c.Command = []string{report.RunnerBinary}
@@ -174,6 +219,9 @@ func (r *renderer) deliver() (corev1.Container, error) {
 			OperatorVersion: r.settings.OperatorVersion,
 		},
 	}
+	if b := r.job.Spec.Video.Boxes; b != nil {
+		cfg.Deliver.Provenance.BoxesURI = b.URI
+	}
 	if claim(out.URI) != "" {
 		cfg.Deliver.PVCMount = pvcOutputMount
 	}
@@ -189,9 +237,7 @@ func (r *renderer) deliver() (corev1.Container, error) {
 	if out.CredentialsSecretRef != nil {
 		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: volumeOutputCredentials, MountPath: report.CredentialsDir, ReadOnly: true})
 	}
-	if claim(out.URI) != "" {
-		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: volumeOutputClaim, MountPath: pvcOutputMount})
-	}
+	c.VolumeMounts = append(c.VolumeMounts, r.claimMount(out.URI, pvcOutputMount, false)...)
 	return c, err
 }
 
@@ -243,6 +289,9 @@ func (r *renderer) engineContainer() corev1.Container {
 	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: volumeTmp, MountPath: "/tmp", SubPath: "engine"})
 	if r.variant.SharedMemorySize != nil {
 		mount(volumeSharedMemory, "/dev/shm", false)
+	}
+	if r.variant.Adapter != nil {
+		mount(volumeAdapter, report.AdapterDir, true)
 	}
 	for _, m := range r.variant.Models {
 		mount(modelVolume(m), m.MountPath, true)
@@ -304,12 +353,23 @@ func (r *renderer) preflight() *report.PreflightConfig {
 	return out
 }
 
-// resolve the placeholders of a command to fixed paths and enumerated words:
-// nothing of the user's goes in.
+// resolve the placeholders of a command to fixed paths, numbers and enumerated
+// words: no text of the user's goes in. An argument may become empty and stays.
 func (r *renderer) resolve(command []string) []string {
-	var start int64
-	if f := r.job.Spec.Video.Frames; f != nil {
-		start = f.Start
+	v := r.job.Spec.Video
+	var start, focal, people int64
+	file := ""
+	if v.Frames != nil {
+		start = v.Frames.Start
+	}
+	if v.FocalLengthPx != nil {
+		focal = *v.FocalLengthPx
+	}
+	if p := r.job.Spec.People; p != nil {
+		people = int64(p.Max)
+	}
+	if v.Boxes != nil {
+		file = report.BoxesFile
 	}
 	replace := strings.NewReplacer(
 		"$(START_FRAME)", strconv.FormatInt(start, 10),
@@ -317,12 +377,25 @@ func (r *renderer) resolve(command []string) []string {
 		"$(OUTPUT_DIR)", report.OutputDir,
 		"$(OVERLAY)", strings.ToLower(string(r.job.Spec.Output.Overlay)),
 		"$(DEVICE)", strings.ToLower(string(r.variant.Device)),
+		"$(BOXES)", file,
+		"$(CAPTURE_FPS)", rate(v.CaptureFPS),
+		"$(FOCAL_LENGTH_PX)", strconv.FormatInt(focal, 10),
+		"$(MAX_PEOPLE)", strconv.FormatInt(people, 10),
 	)
 	argv := make([]string, len(command))
 	for i, arg := range command {
 		argv[i] = replace.Replace(arg)
 	}
 	return argv
+}
+
+// rate as the job writes it, which the API server has checked: a decimal number;
+// "0" when it is unset.
+func rate(fps *intstr.IntOrString) string {
+	if fps == nil {
+		return "0"
+	}
+	return fps.String()
 }
 
 func (r *renderer) engineEnv() []corev1.EnvVar {
@@ -366,6 +439,12 @@ func (r *renderer) engineResources() corev1.ResourceRequirements {
 	disk.Add(*r.scratch())
 	disk.Add(ownLayer)
 	disk.Add(tmpSize)
+	if r.variant.Adapter != nil {
+		disk.Add(adapterSize)
+	}
+	if r.job.Spec.Video.Boxes != nil {
+		disk.Add(boxesSize)
+	}
 	out.Limits[corev1.ResourceEphemeralStorage] = disk
 	if _, ok := out.Requests[corev1.ResourceEphemeralStorage]; !ok {
 		out.Requests[corev1.ResourceEphemeralStorage] = ownLayer

@@ -7,9 +7,9 @@
 //     added capabilities. Under pose-runner it has no network sockets either,
 //     unless its variant allows them.
 //   - Credentials are mounted as files into exactly the container that needs
-//     them: the video's into fetch, the output's into deliver.
+//     them: the video's and the boxes' into fetch, the output's into deliver.
 //   - User input becomes a value in a JSON document, never a path, an option or
-//     a part of a shell command.
+//     a part of a shell command. Numbers of the job may become an option's value.
 //   - Memory is requested as much as it is limited, so that a pod is not evicted
 //     for memory that it was promised.
 //   - deliver judges an engine's outputs after the engine ended well: it waits for
@@ -123,6 +123,11 @@ func (r *renderer) meta() metav1.ObjectMeta {
 	annotations := map[string]string{}
 	maps.Copy(annotations, t.Annotations)
 	annotations["kubectl.kubernetes.io/default-container"] = attempt.ContainerEngine
+	// A label holds no slash: the variant of a fallback engine stands here, so that
+	// its pod is known again when the status was lost.
+	if r.attempt.Variant != r.variant.Name {
+		annotations[v1alpha1.AnnotationVariant] = r.attempt.Variant
+	}
 	return metav1.ObjectMeta{
 		Name:        PodName(r.job, r.attempt.Number),
 		Namespace:   r.job.Namespace,

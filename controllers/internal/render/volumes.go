@@ -15,6 +15,7 @@ var defaultScratch = resource.MustParse("20Gi")
 
 const (
 	volumeBin               = "bin"
+	volumeAdapter           = "adapter"
 	volumeInput             = "input"
 	volumeOutput            = "output"
 	volumeRun               = "run"
@@ -22,11 +23,14 @@ const (
 	volumeSharedMemory      = "shared-memory"
 	volumeProgress          = "progress-token"
 	volumeInputCredentials  = "input-credentials"  //nolint:gosec // a volume's name
+	volumeBoxesCredentials  = "boxes-credentials"  //nolint:gosec // a volume's name
 	volumeOutputCredentials = "output-credentials" //nolint:gosec // a volume's name
 	volumeInputClaim        = "input-claim"
+	volumeBoxesClaim        = "boxes-claim"
 	volumeOutputClaim       = "output-claim"
 
 	pvcInputMount  = "/pose/claims/in"
+	pvcBoxesMount  = "/pose/claims/boxes"
 	pvcOutputMount = "/pose/claims/out"
 
 	// progressTokenSeconds is the life of the projected token; the kubelet
@@ -36,10 +40,17 @@ const (
 
 func (r *renderer) volumes() []corev1.Volume {
 	scratch := *r.scratch()
+	input := twice(scratch) // the source and what prepare makes of it
+	if r.job.Spec.Video.Boxes != nil {
+		input.Add(boxesSize)
+	}
 	v := []corev1.Volume{
 		emptyDir(volumeBin, binSize),
-		emptyDir(volumeInput, twice(scratch)), // the source and what prepare makes of it
+		emptyDir(volumeInput, input),
 		emptyDir(volumeOutput, scratch),
+	}
+	if r.variant.Adapter != nil {
+		v = append(v, emptyDir(volumeAdapter, adapterSize))
 	}
 	if r.watched() {
 		v = append(v, emptyDir(volumeRun, runSize))
@@ -58,9 +69,11 @@ func (r *renderer) volumes() []corev1.Volume {
 		}})
 	}
 	v = append(v, secret(volumeInputCredentials, r.job.Spec.Video.CredentialsSecretRef)...)
+	if b := r.job.Spec.Video.Boxes; b != nil {
+		v = append(v, secret(volumeBoxesCredentials, b.CredentialsSecretRef)...)
+	}
 	v = append(v, secret(volumeOutputCredentials, r.job.Spec.Output.CredentialsSecretRef)...)
-	v = append(v, claimVolume(volumeInputClaim, r.job.Spec.Video.URI, true)...)
-	v = append(v, claimVolume(volumeOutputClaim, r.job.Spec.Output.URI, false)...)
+	v = append(v, r.claimVolumes()...)
 	for _, m := range r.variant.Models {
 		v = append(v, corev1.Volume{Name: modelVolume(m), VolumeSource: modelSource(m)})
 	}
@@ -121,13 +134,49 @@ func claim(uri string) string {
 	return name
 }
 
-func claimVolume(name, uri string, readOnly bool) []corev1.Volume {
-	if claim(uri) == "" {
-		return nil
+// claimUse is one place of the job that may lie on a claim.
+type claimUse struct {
+	volume, uri string
+	readOnly    bool
+}
+
+func (r *renderer) claimUses() []claimUse {
+	uses := []claimUse{{volumeInputClaim, r.job.Spec.Video.URI, true}}
+	if b := r.job.Spec.Video.Boxes; b != nil {
+		uses = append(uses, claimUse{volumeBoxesClaim, b.URI, true})
 	}
-	return []corev1.Volume{{Name: name, VolumeSource: corev1.VolumeSource{
-		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim(uri), ReadOnly: readOnly},
-	}}}
+	return append(uses, claimUse{volumeOutputClaim, r.job.Spec.Output.URI, false})
+}
+
+// claimVolumes are one for each claim, whatever lies on it: a pod with two volumes
+// of one claim never starts in some releases of Kubernetes (kubernetes/kubernetes
+// issue 132921). Who only reads has a read-only mount all the same.
+func (r *renderer) claimVolumes() []corev1.Volume {
+	var out []corev1.Volume
+	at := map[string]*corev1.PersistentVolumeClaimVolumeSource{}
+	for _, u := range r.claimUses() {
+		name := claim(u.uri)
+		if name == "" {
+			continue
+		}
+		if c := at[name]; c != nil {
+			c.ReadOnly = c.ReadOnly && u.readOnly
+			continue
+		}
+		at[name] = &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name, ReadOnly: u.readOnly}
+		out = append(out, corev1.Volume{Name: u.volume, VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: at[name]}})
+	}
+	return out
+}
+
+// claimMount of the claim that uri lies on; nothing where it lies on none.
+func (r *renderer) claimMount(uri, path string, readOnly bool) []corev1.VolumeMount {
+	for _, u := range r.claimUses() {
+		if name := claim(u.uri); name != "" && name == claim(uri) {
+			return []corev1.VolumeMount{{Name: u.volume, MountPath: path, ReadOnly: readOnly}}
+		}
+	}
+	return nil
 }
 
 func modelVolume(m v1alpha1.ModelVolume) string { return "model-" + m.Name }

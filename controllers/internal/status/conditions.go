@@ -3,6 +3,7 @@ package status
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -111,13 +112,49 @@ func complete(c setter, in Input) {
 	c.set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, message)
 	c.set(v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, message)
 	c.set(v1alpha1.ConditionFinished, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, message)
-	if s.Output != nil && s.Output.People == 0 {
-		c.set(v1alpha1.ConditionNoPeople, metav1.ConditionTrue, v1alpha1.ReasonNobodySeen,
-			fmt.Sprintf("all %d frames were looked at and nobody was seen. If there are people in the video, they may be too small or too short in view for this engine", s.Output.Frames))
-	}
-	if in.FirstVariant != "" && s.Variant != in.FirstVariant {
+	people(c)
+	if other, _ := attempt.SplitVariant(s.Variant); other != "" {
+		c.set(v1alpha1.ConditionDegraded, metav1.ConditionTrue, v1alpha1.ReasonFallback, otherEngine(s, in))
+	} else if in.FirstVariant != "" && s.Variant != in.FirstVariant {
 		c.set(v1alpha1.ConditionDegraded, metav1.ConditionTrue, v1alpha1.ReasonFallback, degraded(s, in.FirstVariant))
 	}
+}
+
+// people: nobody in the result, or not everybody who was seen.
+func people(c setter) {
+	o := c.s.Output
+	if o == nil {
+		return
+	}
+	var filtered int64
+	if o.Quality != nil {
+		filtered = o.Quality.PeopleFiltered
+	}
+	if o.People == 0 {
+		reason, message := v1alpha1.ReasonNobodySeen, fmt.Sprintf("all %d frames were looked at and nobody was seen. If there are people in the video, they may be too small or too short in view for this engine", o.Frames)
+		if filtered > 0 {
+			reason, message = v1alpha1.ReasonDetectedButFiltered, fmt.Sprintf("all %d frames were looked at and nobody was kept: %s too small or too short in view for this engine", o.Frames, sightings(filtered))
+		}
+		c.set(v1alpha1.ConditionNoPeople, metav1.ConditionTrue, reason, message)
+	}
+	if filtered > 0 {
+		kept := "nobody was kept"
+		if o.People > 0 {
+			kept = fmt.Sprintf("%d people were kept", o.People)
+		}
+		if o.People == 1 {
+			kept = "1 person was kept"
+		}
+		c.set(v1alpha1.ConditionPeopleFiltered, metav1.ConditionTrue, v1alpha1.ReasonDetectedButFiltered,
+			fmt.Sprintf("%s in %d frames, and %s too small or too short in view. A larger picture of them helps, or another engine", kept, o.Frames, sightings(filtered)))
+	}
+}
+
+func sightings(n int64) string {
+	if n == 1 {
+		return "1 sighting was left out as"
+	}
+	return fmt.Sprintf("%d sightings were left out as", n)
 }
 
 func degraded(s *v1alpha1.PoseJobStatus, wanted string) string {
@@ -133,6 +170,27 @@ func degraded(s *v1alpha1.PoseJobStatus, wanted string) string {
 		}
 	}
 	return fmt.Sprintf("the result comes from variant %s on %s instead of %s%s", s.Variant, s.Device, wanted, why)
+}
+
+// otherEngine says which engine made the result, why not the job's own, and what
+// is not in it.
+func otherEngine(s *v1alpha1.PoseJobStatus, in Input) string {
+	other, variant := attempt.SplitVariant(s.Variant)
+	message := fmt.Sprintf("the result comes from another engine, %s (variant %s on %s), instead of %s", other, variant, s.Device, s.EngineName)
+	if len(in.Lacks) > 0 {
+		message += ", and lacks what that gives: " + strings.Join(in.Lacks, ", ")
+	}
+	for _, a := range slices.Backward(s.Attempts) {
+		if engine, _ := attempt.SplitVariant(a.Variant); engine == "" && a.State == v1alpha1.AttemptFailed {
+			return message + fmt.Sprintf(". The last attempt with %s, %d with variant %s, failed: %s", s.EngineName, a.Number, a.Variant, a.Reason)
+		}
+	}
+	for _, v := range s.SkippedVariants {
+		if engine, _ := attempt.SplitVariant(v.Variant); engine == "" {
+			message += fmt.Sprintf("; skipped %s: %s", v.Variant, v.Message)
+		}
+	}
+	return message
 }
 
 func failed(c setter, in Input) {
@@ -155,16 +213,19 @@ func failed(c setter, in Input) {
 func working(c setter, in Input) {
 	s, d := c.s, in.Decision
 	reason, message := v1alpha1.ReasonProgressing, d.Message
+	if d.Kind == plan.KindWait && d.Cost != "" {
+		message += onCPU(d.Cost)
+	}
 	s.Phase = v1alpha1.PhasePending
 	switch {
 	case isSuspended(in):
 		s.Phase = v1alpha1.PhaseSuspended
 		reason, message = v1alpha1.ReasonSuspended, "spec.suspend is true; no pod runs"
 	case d.Kind == plan.KindLaunch:
-		message = launching(s, d.Next)
+		message = launching(s, d)
 	case d.Kind == plan.KindCreate:
 		n := s.Attempts[len(s.Attempts)-1]
-		message = fmt.Sprintf("attempt %d with variant %s (%s) is being started", n.Number, n.Variant, n.Device)
+		message = fmt.Sprintf("attempt %d with variant %s (%s) is being started", n.Number, n.Variant, n.Device) + onCPU(d.Cost)
 	case d.Kind == plan.KindEndPod:
 		message = "ending the pod: " + d.Message
 	case d.Reason != "":
@@ -187,13 +248,15 @@ func working(c setter, in Input) {
 	c.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, reason, message)
 }
 
-// launching says why this attempt follows the last one.
-func launching(s *v1alpha1.PoseJobStatus, next v1alpha1.Attempt) string {
+// launching says why this attempt follows the last one, and what it costs.
+func launching(s *v1alpha1.PoseJobStatus, d plan.Decision) string {
+	next := d.Next
 	message := fmt.Sprintf("attempt %d with variant %s (%s) is being started", next.Number, next.Variant, next.Device)
 	if n := len(s.Attempts); n > 1 {
 		last := s.Attempts[n-2]
 		message += fmt.Sprintf(" after attempt %d with %s failed: %s", last.Number, last.Variant, last.Reason)
 	}
+	message += onCPU(d.Cost)
 	for _, v := range s.SkippedVariants {
 		message += fmt.Sprintf("; skipped %s: %s", v.Variant, v.Message)
 	}
@@ -201,4 +264,16 @@ func launching(s *v1alpha1.PoseJobStatus, next v1alpha1.Attempt) string {
 		message += fmt.Sprintf(" (not before %s)", next.NotBefore.UTC().Format(time.RFC3339))
 	}
 	return message
+}
+
+func onCPU(cost string) string {
+	if cost == "" {
+		return ""
+	}
+	return ". On the CPU " + cost
+}
+
+// OnCPU is a sentence on an attempt that is about to run on the CPU.
+func OnCPU(a v1alpha1.Attempt, cost string) string {
+	return fmt.Sprintf("attempt %d with variant %s runs on the CPU: %s", a.Number, a.Variant, cost)
 }

@@ -38,6 +38,9 @@ type Input struct {
 	EngineReason, EngineMessage string
 	// FirstVariant of the ladder, to say whether the result came from a later.
 	FirstVariant string
+	// Lacks is what a result of the fallback engine has not, of what one of the
+	// job's own engine has; see engine.Lacks.
+	Lacks []string
 	// Progress of the live attempt, nil when none was reported.
 	Progress *Progress
 	Now      time.Time
@@ -126,7 +129,8 @@ func skipped(s *v1alpha1.PoseJobStatus, in Input) {
 	s.SkippedVariants = s.SkippedVariants[:min(len(s.SkippedVariants), maxSkipped)]
 }
 
-// maxSkipped bounds the list; an engine has no more variants at one time.
+// maxSkipped bounds the list; the API allows no more. An engine has no more variants
+// at one time, and few jobs pass by all of two engines.
 const maxSkipped = 16
 
 // maxSkipMessage bounds a skipped variant's message in bytes.
@@ -235,6 +239,13 @@ const maxFiles = 16
 
 func output(d *report.DeliveryReport) *v1alpha1.OutputStatus {
 	o := &v1alpha1.OutputStatus{URI: d.URI, ManifestSHA256: d.ManifestSHA256, People: d.People, Frames: d.Frames}
+	if q := d.Quality; q != nil {
+		count := func(n int64) int64 { return min(max(0, n), report.MaxQualityCount) }
+		o.Quality = &v1alpha1.ResultQuality{
+			CoveragePercent: min(max(0, q.CoveragePercent), 100), Gaps: count(q.Gaps),
+			IDSwitchesSuspected: count(q.IDSwitchesSuspected), PeopleFiltered: count(q.PeopleFiltered),
+		}
+	}
 	for _, f := range d.Files[:min(len(d.Files), maxFiles)] {
 		o.Files = append(o.Files, v1alpha1.OutputFile{Name: f.Name, URI: d.URI + "/" + f.Path, Size: f.Size, SHA256: f.SHA256})
 	}

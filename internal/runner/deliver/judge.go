@@ -10,6 +10,7 @@ import (
 	"image/png"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -37,7 +38,10 @@ type output struct {
 type judgement struct {
 	outputs []output
 	summary result.Summary
-	proven  bool // a PoseJSON covered the frames
+	proven  bool         // a PoseJSON covered the frames
+	smpl    *result.SMPL // the entries of the first SMPLNPZ, which pose.json must have too
+	// wantsSMPL says that the engine is known to write an SMPLNPZ.
+	wantsSMPL bool
 }
 
 func (j *judgement) close() {
@@ -49,6 +53,7 @@ func (j *judgement) close() {
 // mediaTypes of the formats.
 var mediaTypes = map[report.OutputFormat]string{
 	report.FormatPoseJSON: "application/json",
+	report.FormatSMPLNPZ:  "application/zip", // what .npz is
 	report.FormatMP4:      "video/mp4",
 	report.FormatPNG:      "image/png",
 	report.FormatOpaque:   "application/octet-stream",
@@ -57,27 +62,50 @@ var mediaTypes = map[report.OutputFormat]string{
 // judge opens and checks every expected output below dir.
 func judge(ctx context.Context, cfg report.DeliverConfig, dir string, facts report.VideoFacts) (*judgement, error) {
 	j := &judgement{}
+	err := j.openAll(cfg, dir)
+	if err == nil {
+		err = j.checkAll(ctx, facts)
+	}
+	if err != nil {
+		j.close()
+		return nil, err
+	}
+	return j, nil
+}
+
+func (j *judgement) openAll(cfg report.DeliverConfig, dir string) error {
 	left := cfg.MaxBytes
 	for _, spec := range cfg.Outputs {
+		j.wantsSMPL = j.wantsSMPL || spec.Format == report.FormatSMPLNPZ
 		o, err := open(dir, spec)
 		if errors.Is(err, fs.ErrNotExist) && !spec.Required {
 			continue
 		}
 		if err != nil {
-			j.close()
-			return nil, err
+			return err
 		}
 		j.outputs = append(j.outputs, *o)
 		if left -= o.size; cfg.MaxBytes > 0 && left < 0 {
-			j.close()
-			return nil, invalid(spec, "with it the outputs have more than the %s that the operator accepts", progress.Bytes(cfg.MaxBytes))
-		}
-		if err := j.check(ctx, len(j.outputs)-1, facts); err != nil {
-			j.close()
-			return nil, err
+			return invalid(spec, "with it the outputs have more than the %s that the operator accepts", progress.Bytes(cfg.MaxBytes))
 		}
 	}
-	return j, nil
+	return nil
+}
+
+// checkAll leaves pose.json for the end: it must have the entries of the body
+// model's file.
+func (j *judgement) checkAll(ctx context.Context, facts report.VideoFacts) error {
+	for _, last := range []bool{false, true} {
+		for i := range j.outputs {
+			if (j.outputs[i].spec.Format == report.FormatPoseJSON) != last {
+				continue
+			}
+			if err := j.check(ctx, i, facts); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // invalid is the verdict on one output.
@@ -120,6 +148,8 @@ func (j *judgement) check(ctx context.Context, i int, facts report.VideoFacts) e
 	switch o.spec.Format {
 	case report.FormatPoseJSON:
 		err = j.checkPose(ctx, o, facts)
+	case report.FormatSMPLNPZ:
+		err = j.checkSMPL(ctx, o)
 	case report.FormatMP4:
 		if err = checkMP4(o.file, o.size); err != nil {
 			err = invalid(o.spec, "it is no complete MP4: %w", err)
@@ -146,7 +176,13 @@ func (j *judgement) check(ctx context.Context, i int, facts report.VideoFacts) e
 }
 
 func (j *judgement) checkPose(ctx context.Context, o *output, facts report.VideoFacts) error {
-	s, err := result.Validate(reader(ctx, o), result.Limits{Bytes: o.size}, facts.Frames)
+	var s result.Summary
+	var err error
+	if limits := (result.Limits{Bytes: o.size}); j.smpl != nil {
+		s, err = result.ValidatePair(reader(ctx, o), limits, facts.Frames, j.smpl)
+	} else {
+		s, err = result.Validate(reader(ctx, o), limits, facts.Frames)
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -156,8 +192,54 @@ func (j *judgement) checkPose(ctx context.Context, o *output, facts report.Video
 	if s.Video.Width != facts.Width || s.Video.Height != facts.Height {
 		return invalid(o.spec, "video: its coordinates are for %dx%d, the engine was given %dx%d", s.Video.Width, s.Video.Height, facts.Width, facts.Height)
 	}
+	if p := s.Parametric; p != nil && j.smpl == nil && j.wantsSMPL {
+		return invalid(o.spec, "parametric: it names %s, and the engine wrote no such file", p.File)
+	}
 	j.summary, j.proven = s, true
 	return nil
+}
+
+// checkSMPL reads the parameters of a body model, without pickles.
+func (j *judgement) checkSMPL(ctx context.Context, o *output) error {
+	s, err := result.CheckSMPL(readerAtFunc(func(p []byte, at int64) (int, error) {
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+		return o.file.ReadAt(p, at)
+	}), o.size)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return invalid(o.spec, "%w", err)
+	}
+	if j.smpl == nil {
+		j.smpl = s
+	}
+	return nil
+}
+
+type readerAtFunc func([]byte, int64) (int, error)
+
+func (f readerAtFunc) ReadAt(p []byte, at int64) (int, error) { return f(p, at) }
+
+// quality in the whole numbers of the report; what the engine does not count is 0.
+// All of the frames are 100 percent, and nothing less is.
+func quality(q *result.Quality) *report.ResultQuality {
+	if q == nil {
+		return nil
+	}
+	count := func(n *int64) int64 {
+		if n == nil {
+			return 0
+		}
+		return min(max(0, *n), report.MaxQualityCount)
+	}
+	const rounding = 1e-9 // 0.29 * 100 is below 29
+	return &report.ResultQuality{
+		CoveragePercent: int32(min(max(0, math.Floor(q.Coverage*100+rounding)), 100)),
+		Gaps:            count(&q.Gaps), IDSwitchesSuspected: count(q.IDSwitchesSuspected), PeopleFiltered: count(q.PeopleFiltered),
+	}
 }
 
 func checkPNG(o *output) error {

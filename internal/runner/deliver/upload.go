@@ -61,6 +61,7 @@ func (u *uploader) deliver(ctx context.Context, j *judgement, m result.Manifest)
 	}
 	rep := &report.DeliveryReport{
 		URI: storage.Join(u.cfg.URI, u.folder()), People: j.summary.People, Frames: j.summary.Frames,
+		Quality: quality(j.summary.Quality),
 	}
 	for i := range j.outputs {
 		o := &j.outputs[i]

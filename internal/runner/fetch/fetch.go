@@ -1,5 +1,5 @@
-// Package fetch is the role that streams the video into the pod. It never
-// decodes what it fetches.
+// Package fetch is the role that streams the video, and the boxes that a job
+// brings, into the pod. It never decodes what it fetches.
 package fetch
 
 import (
@@ -26,52 +26,105 @@ import (
 	"github.com/pose-dev/pose-operator/internal/storage"
 )
 
-// Run fetches cfg's video to the layout's source file.
+// item is one file to fetch.
+type item struct {
+	what         string // the video, or the boxes
+	prefix       string // of a message about it
+	uri          string
+	sha256       string
+	most         int64  // bytes
+	remedy       string // for a file that is larger
+	scratchBound bool
+	target       string
+	options      storage.Options
+	push         func(report.Progress)
+	log          io.Writer
+}
+
+// Run fetches cfg's video to the layout's source file, and its boxes beside it.
+// The boxes come first: they are small, and what is wrong with their place is
+// known before hours of transfer.
 func Run(ctx context.Context, cfg report.FetchConfig, l layout.Layout, push func(report.Progress), log io.Writer) (*report.FetchReport, error) {
 	if cfg.TimeoutSeconds > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(cfg.TimeoutSeconds)*time.Second)
 		defer cancel()
 	}
-	source, err := storage.OpenSource(cfg.URI, storage.Options{
-		Store: cfg.Store, CredentialsDir: l.CredentialsDir, PVCMount: cfg.PVCMount,
-	})
-	if err != nil {
-		return nil, failure(cfg, err)
+	rep := &report.FetchReport{}
+	if cfg.Boxes != nil {
+		facts, err := boxesOf(cfg, l, log).fetch(ctx)
+		if err != nil {
+			return nil, err
+		}
+		rep.Boxes = &facts
 	}
-	defer func() { _ = source.Close() }()
-	fmt.Fprintf(log, "pose-runner: fetching %s\n", source)
-	rep, err := download(ctx, cfg, source, l.SourceFile, push, log)
-	if err != nil {
-		return rep, failure(cfg, err)
+	video := videoOf(cfg, l, log)
+	video.push = push
+	facts, err := video.fetch(ctx)
+	rep.Bytes, rep.SHA256 = facts.Bytes, facts.SHA256
+	if err == nil {
+		err = video.failure(writeFacts(l.SourceFacts, rep))
 	}
-	if err := check(cfg, source.String(), rep); err != nil {
+	if err != nil {
 		_ = os.Remove(l.SourceFile)
-		return rep, err
+		_ = os.Remove(l.BoxesSource)
+		return nil, err
 	}
-	if err := writeFacts(l.SourceFacts, rep); err != nil {
-		return rep, failure(cfg, err)
-	}
-	fmt.Fprintf(log, "pose-runner: fetched %s, sha256 %s\n", progress.Bytes(rep.Bytes), rep.SHA256)
 	return rep, nil
 }
 
+func videoOf(cfg report.FetchConfig, l layout.Layout, log io.Writer) item {
+	return item{
+		what: "the video", uri: cfg.URI, sha256: cfg.SHA256, most: cfg.MaxBytes, scratchBound: cfg.ScratchBound,
+		remedy: "cut or scale the video, or ask the platform admin", target: l.SourceFile, log: log,
+		options: storage.Options{Store: cfg.Store, CredentialsDir: l.CredentialsDir, PVCMount: cfg.PVCMount},
+	}
+}
+
+func boxesOf(cfg report.FetchConfig, l layout.Layout, log io.Writer) item {
+	return item{
+		what: "the file with the boxes", prefix: "spec.video.boxes: ", uri: cfg.Boxes.URI, sha256: cfg.Boxes.SHA256, most: cfg.Boxes.MaxBytes,
+		remedy: "leave out boxes of low score, or cut the video and its boxes into parts", target: l.BoxesSource, log: log,
+		options: storage.Options{Store: cfg.Store, CredentialsDir: l.BoxesCredentials, PVCMount: cfg.Boxes.PVCMount},
+	}
+}
+
+// fetch one file; a target that is there is whole and what was asked for.
+func (i item) fetch(ctx context.Context) (report.FileFacts, error) {
+	source, err := storage.OpenSource(i.uri, i.options)
+	if err != nil {
+		return report.FileFacts{}, i.failure(err)
+	}
+	defer func() { _ = source.Close() }()
+	fmt.Fprintf(i.log, "pose-runner: fetching %s from %s\n", i.what, source)
+	facts, err := i.download(ctx, source)
+	if err != nil {
+		return facts, i.failure(err)
+	}
+	if err := i.check(source.String(), facts); err != nil {
+		_ = os.Remove(i.target)
+		return facts, err
+	}
+	fmt.Fprintf(i.log, "pose-runner: fetched %s, sha256 %s\n", progress.Bytes(facts.Bytes), facts.SHA256)
+	return facts, nil
+}
+
 // download streams into a temporary file and renames it when it is whole.
-func download(ctx context.Context, cfg report.FetchConfig, source storage.Source, target string, push func(report.Progress), log io.Writer) (*report.FetchReport, error) {
-	temp := target + ".part"
+func (i item) download(ctx context.Context, source storage.Source) (report.FileFacts, error) {
+	temp := i.target + ".part"
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
 	if err != nil {
-		return nil, err
+		return report.FileFacts{}, err
 	}
-	w := &sink{file: f, hash: sha256.New(), push: push}
+	w := &sink{file: f, hash: sha256.New(), push: i.push}
 	d := storage.Download{
-		Source: source, Policy: storage.DefaultPolicy(), MaxBytes: cfg.MaxBytes,
+		Source: source, Policy: storage.DefaultPolicy(), MaxBytes: i.most,
 		Begin: func(size int64) error {
 			w.total = max(0, size)
-			return checkSpace(filepath.Dir(target), size)
+			return i.checkSpace(size)
 		},
 		Retry: func(err error, delay time.Duration) {
-			fmt.Fprintf(log, "pose-runner: %v; trying again in %s\n", err, delay.Round(100*time.Millisecond))
+			fmt.Fprintf(i.log, "pose-runner: %v; trying again in %s\n", err, delay.Round(100*time.Millisecond))
 		},
 	}
 	n, err := d.Run(ctx, w)
@@ -83,13 +136,13 @@ func download(ctx context.Context, cfg report.FetchConfig, source storage.Source
 		err = os.Chmod(temp, 0o640)
 	}
 	if err == nil {
-		err = os.Rename(temp, target)
+		err = os.Rename(temp, i.target)
 	}
 	if err != nil {
 		_ = os.Remove(temp)
-		return nil, err
+		return report.FileFacts{}, err
 	}
-	return &report.FetchReport{Bytes: n, SHA256: hex.EncodeToString(w.hash.Sum(nil))}, nil
+	return report.FileFacts{Bytes: n, SHA256: hex.EncodeToString(w.hash.Sum(nil))}, nil
 }
 
 // sink writes, hashes and counts.
@@ -111,48 +164,49 @@ func (s *sink) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// checkSpace fails early when the volume cannot hold the video.
-func checkSpace(dir string, size int64) error {
+// checkSpace fails early when the volume cannot hold the file.
+func (i item) checkSpace(size int64) error {
 	var st unix.Statfs_t
 	if size <= 0 {
 		return nil
 	}
+	dir := filepath.Dir(i.target)
 	if err := unix.Statfs(dir, &st); err != nil {
 		return fmt.Errorf("look at the scratch volume %s: %w", dir, err)
 	}
 	free := int64(st.Bavail) * st.Bsize //nolint:gosec // block counts fit
 	if size > free {
-		return outcome.Failf(report.ReasonScratchExceeded, "the video has %s and the scratch volume %s left: give the job a scratchSize of at least %s", progress.Bytes(size), progress.Bytes(free), progress.Bytes(2*size))
+		return outcome.Failf(report.ReasonScratchExceeded, "%s has %s and the scratch volume %s left: give the job a scratchSize of at least %s", i.what, progress.Bytes(size), progress.Bytes(free), progress.Bytes(2*size))
 	}
 	return nil
 }
 
 // check judges what was fetched.
-func check(cfg report.FetchConfig, place string, rep *report.FetchReport) error {
-	if rep.Bytes == 0 {
-		return outcome.Failf(report.ReasonInputInvalid, "%s is empty: upload the video again", place)
+func (i item) check(place string, facts report.FileFacts) error {
+	if facts.Bytes == 0 {
+		return outcome.Failf(report.ReasonInputInvalid, "%s%s is empty: upload %s again", i.prefix, place, i.what)
 	}
-	if cfg.SHA256 != "" && !strings.EqualFold(cfg.SHA256, rep.SHA256) {
-		return outcome.Failf(report.ReasonInputInvalid, "%s has sha256 %s, the job asks for %s: it is another file, or damaged", place, rep.SHA256, strings.ToLower(cfg.SHA256))
+	if i.sha256 != "" && !strings.EqualFold(i.sha256, facts.SHA256) {
+		return outcome.Failf(report.ReasonInputInvalid, "%s%s has sha256 %s, the job asks for %s: it is another file, or damaged", i.prefix, place, facts.SHA256, strings.ToLower(i.sha256))
 	}
 	return nil
 }
 
 // failure gives an error of the transfer its reason.
-func failure(cfg report.FetchConfig, err error) error {
+func (i item) failure(err error) error {
 	var f *outcome.Failure
 	var se *storage.Error
 	switch {
-	case errors.As(err, &f):
+	case err == nil, errors.As(err, &f):
 		return err
-	case errors.Is(err, storage.ErrTooLarge) && cfg.ScratchBound:
-		return outcome.Failf(report.ReasonScratchExceeded, "%w that spec.scratchSize allows: raise it, or cut the video", err)
+	case errors.Is(err, storage.ErrTooLarge) && i.scratchBound:
+		return outcome.Failf(report.ReasonScratchExceeded, "%s%w that spec.scratchSize allows: raise it, or cut the video", i.prefix, err)
 	case errors.Is(err, storage.ErrTooLarge):
-		return outcome.Failf(report.ReasonInputInvalid, "%w that the operator accepts: cut or scale the video, or ask the platform admin", err)
+		return outcome.Failf(report.ReasonInputInvalid, "%s%w that the operator accepts: %s", i.prefix, err, i.remedy)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return outcome.Failf(report.ReasonScratchExceeded, "the scratch volume is full: give the job a larger scratchSize (%w)", err)
 	case errors.As(err, &se):
-		return outcome.Failf(report.ReasonInputUnavailable, "%w", err).MayPass(se.Temporary)
+		return outcome.Failf(report.ReasonInputUnavailable, "%s%w", i.prefix, err).MayPass(se.Temporary)
 	}
 	return err
 }

@@ -1,7 +1,8 @@
 // Package prepare is the role that makes, of whatever was fetched, the one kind
 // of video that engines read: H.264 in MP4, upright, constant frame rate, cut to
 // the frames that were asked for. It counts those frames; a result has to cover
-// exactly them.
+// exactly them. Boxes that the job brings are checked against the video and cut
+// with it.
 package prepare
 
 import (
@@ -32,6 +33,7 @@ type job struct {
 	l     layout.Layout
 	tools *tools
 	log   io.Writer
+	boxes *report.BoxesFacts // nil without boxes
 }
 
 // Run prepares the layout's source file and writes the video and its facts.
@@ -50,16 +52,20 @@ func Run(ctx context.Context, cfg report.PrepareConfig, l layout.Layout, log io.
 	if err != nil {
 		return nil, failure(ctx, cfg, err, l.SourceFile)
 	}
-	sha, err := sourceSHA256(l.SourceFacts)
+	fetched, err := readFetched(l.SourceFacts)
 	if err != nil {
 		return nil, err
 	}
-	facts := p.facts(sha)
+	facts := p.facts(fetched.SHA256)
+	if facts.Boxes = j.boxes; facts.Boxes != nil && fetched.Boxes != nil {
+		facts.Boxes.SourceSHA256 = fetched.Boxes.SHA256
+	}
 	if err := writeJSON(l.FactsFile, facts); err != nil {
 		return nil, failure(ctx, cfg, err, l.SourceFile)
 	}
 	// The engine reads the prepared file only; the space serves its outputs.
 	_ = os.Remove(l.SourceFile)
+	_ = os.Remove(l.BoxesSource)
 	fmt.Fprintf(log, "pose-runner: prepared %d frames of %dx%d at %.3f fps\n", facts.Frames, facts.Width, facts.Height, facts.FPS)
 	return &facts, nil
 }
@@ -72,6 +78,9 @@ func (j *job) prepare(ctx context.Context) (plan, error) {
 	}
 	p, err := makePlan(v, s, j.cfg)
 	if err != nil {
+		return plan{}, err
+	}
+	if err := j.prepareBoxes(ctx, p, s); err != nil {
 		return plan{}, err
 	}
 	if p.Copy {
@@ -188,20 +197,20 @@ func discard(r io.Reader) (bool, error) {
 	return false, err
 }
 
-// sourceSHA256 reads what fetch left, "" when nothing was fetched by it.
-func sourceSHA256(path string) (string, error) {
+// readFetched reads what fetch left; nothing when nothing was fetched by it.
+func readFetched(path string) (report.FetchReport, error) {
+	var r report.FetchReport
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+		return r, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &r)
 	}
 	if err != nil {
-		return "", fmt.Errorf("read what fetch left: %w", err)
+		return r, fmt.Errorf("read what fetch left: %w", err)
 	}
-	var r report.FetchReport
-	if err := json.Unmarshal(b, &r); err != nil {
-		return "", fmt.Errorf("read what fetch left: %w", err)
-	}
-	return r.SHA256, nil
+	return r, nil
 }
 
 // writeJSON writes v for the other containers to read.
