@@ -39,5 +39,7 @@ func command(streams genericiooptions.IOStreams) *cobra.Command {
 	c.SetErr(streams.ErrOut)
 	flags := genericclioptions.NewConfigFlags(true)
 	c.AddCommand(diagnoseCommand(streams), describeCommand(streams, flags))
+	c.AddCommand(exportCommand(streams))
+	c.AddCommand(enginesCommand(streams, flags))
 	return c
 }

@@ -135,6 +135,11 @@ func TestDescribe(t *testing.T) {
 		Spec:       v1alpha1.PoseJobSpec{Video: v1alpha1.VideoSource{URI: "s3://videos/run.mp4"}},
 		Status: v1alpha1.PoseJobStatus{
 			Phase: v1alpha1.PhaseSucceeded, EngineName: "phalp",
+			Output: &v1alpha1.OutputStatus{URI: "s3://results/run", Quality: &v1alpha1.ResultQuality{CoveragePercent: 97, Gaps: 3, IDSwitchesSuspected: 1, PeopleFiltered: 14}},
+			Conditions: []metav1.Condition{
+				{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonProgressing, Message: "attempt 2 runs variant cpu (CPU). On the CPU 795 frames at 0.08 frames/s take about 2 h 46 min"},
+				{Type: v1alpha1.ConditionPeopleFiltered, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonDetectedButFiltered, Message: "14 sightings were left out"},
+			},
 			SkippedVariants: []v1alpha1.SkippedVariant{{Variant: "gpu-half", Reason: v1alpha1.ReasonLearnedSkip, Message: "died 3 of 3 times"}},
 			Attempts: []v1alpha1.Attempt{
 				{
@@ -153,7 +158,8 @@ func TestDescribe(t *testing.T) {
 	var people, report bytes.Buffer
 	describe(&people, job)
 	bugReport(&report, job)
-	for _, want := range []string{"gpu-0", "SIGSEGV", "9216 MiB/12288 MiB", "libtorch_cuda.so", "cuda 11.8, torch 2.1.2", "wrappers.py:31 nms", "gpu-half (LearnedSkip) died 3 of 3 times", "550.54"} {
+	for _, want := range []string{"gpu-0", "SIGSEGV", "9216 MiB/12288 MiB", "libtorch_cuda.so", "cuda 11.8, torch 2.1.2", "wrappers.py:31 nms", "gpu-half (LearnedSkip) died 3 of 3 times", "550.54",
+		"On the CPU 795 frames at 0.08 frames/s take about 2 h 46 min", "True (DetectedButFiltered) 14 sightings were left out", "97 % of the frames, 3 gaps, 1 suspected", "14 sightings left out (the engine"} {
 		if !strings.Contains(people.String(), want) {
 			t.Errorf("want %q in\n%s", want, people.String())
 		}

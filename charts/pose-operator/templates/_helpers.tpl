@@ -120,6 +120,9 @@ maxMemory: {{ . }}
 estimate:
   loadSeconds: {{ int64 (.loadSeconds | default 0) }}
   milliFPS: {{ int64 .milliFPS }}
+  {{- with .typicalMilliFPS }}
+  typicalMilliFPS: {{ int64 . }}
+  {{- end }}
 {{- end }}
 {{- end }}
 {{- with .nodeSelector }}

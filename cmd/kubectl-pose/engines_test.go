@@ -1,0 +1,267 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/config/engines"
+	"github.com/pose-dev/pose-operator/controllers/enginecheck"
+)
+
+// apiServer is a real one. There is no kubelet: the tests play it.
+func apiServer(t *testing.T) client.WithWatch {
+	t.Helper()
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		t.Fatal("KUBEBUILDER_ASSETS is not set: this test needs a real API server; run `make test-unit`, or set it to the absolute path of .tools/bin/kube-assets after `make kube`")
+	}
+	server := &envtest.Environment{}
+	config, err := server.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Stop() })
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := listEngines(t.Context(), c); err == nil || !strings.Contains(err.Error(), "install the pose operator") {
+		t.Fatalf("before the CRDs are there: %v", err)
+	}
+	if _, err := envtest.InstallCRDs(config, envtest.CRDInstallOptions{Paths: []string{"../../config/crd/bases"}}); err != nil {
+		t.Fatal(err)
+	}
+	// What the client knows of the kinds is from before.
+	if c, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+const findings = `pose-engine: noise
+{"apiVersion": "pose.dev/v1alpha1", "kind": "PoseEngineCheck", "findings": [{"level": "ok", "name": "python", "what": "3.11.7", "remedy": ""}, {"level": "error", "name": "weights SMPL_NEUTRAL.pkl", "what": "is missing", "remedy": "bring it"}]}
+`
+
+// kubelet sets the status of the one pod of a check, step by step.
+type kubelet struct {
+	t     *testing.T
+	c     client.WithWatch
+	steps []corev1.PodStatus
+}
+
+func (k kubelet) play(ctx context.Context, seen chan<- *corev1.Pod) {
+	for ctx.Err() == nil {
+		var pods corev1.PodList
+		if err := k.c.List(ctx, &pods, client.HasLabels{enginecheck.LabelEngine}); err == nil && len(pods.Items) == 1 {
+			pod := &pods.Items[0]
+			seen <- pod.DeepCopy()
+			for _, s := range k.steps {
+				pod.Status = s
+				if err := k.c.Status().Update(ctx, pod); err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) {
+					k.t.Errorf("play the kubelet: %v", err)
+				}
+			}
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func container(name string, s corev1.ContainerState) []corev1.ContainerStatus {
+	return []corev1.ContainerStatus{{Name: name, State: s, ImageID: "registry.example/phalp@sha256:aa"}}
+}
+
+// check runs one check against a kubelet that plays steps.
+func check(t *testing.T, c client.WithWatch, f checkFlags, engine string, cancelled bool, steps ...corev1.PodStatus) (*checked, *corev1.Pod, string, error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var notes bytes.Buffer
+	if f.timeout == 0 {
+		f.timeout = time.Minute
+	}
+	seen := make(chan *corev1.Pod, 1)
+	var playing sync.WaitGroup
+	playing.Go(func() {
+		kubelet{t, c, steps}.play(ctx, seen)
+		if cancelled {
+			cancel()
+		}
+	})
+	k := &checker{client: c, namespace: "default", notes: &notes, logs: func(_ context.Context, pod *corev1.Pod) (string, error) {
+		return map[string]string{"phalp": findings}[pod.Labels[enginecheck.LabelEngine]], nil
+	}}
+	r, err := k.check(ctx, f, engine)
+	cancel()
+	playing.Wait()
+	var left corev1.PodList
+	if lerr := c.List(t.Context(), &left, client.HasLabels{enginecheck.LabelEngine}); lerr != nil {
+		t.Fatal(lerr)
+	}
+	for _, p := range left.Items {
+		if p.DeletionTimestamp == nil {
+			t.Errorf("pod %s is left behind", p.Name)
+		}
+		_ = c.Delete(t.Context(), &p, client.GracePeriodSeconds(0))
+	}
+	select {
+	case p := <-seen:
+		return r, p, notes.String(), err
+	default:
+		return r, nil, notes.String(), err
+	}
+}
+
+func TestEnginesOnACluster(t *testing.T) {
+	c := apiServer(t)
+	builtin, err := engines.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range builtin {
+		if e.Name == "phalp" {
+			for i := range e.Spec.Variants {
+				e.Spec.Variants[i].Image = "registry.example/phalp"
+			}
+		}
+		if err := c.Create(t.Context(), &e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended := corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: container("engine", corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 8}})}
+
+	t.Run("without the operator's ConfigMap", func(t *testing.T) {
+		if _, _, _, err := check(t, c, checkFlags{}, "phalp", false); err == nil || !strings.Contains(err.Error(), "--runner-image") {
+			t.Errorf("%v", err)
+		}
+	})
+	config := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "po", Labels: map[string]string{"helm.sh/chart": "pose-operator-1.0.0"}},
+		Data:       map[string]string{"config.yaml": "images:\n  runner: registry.example/runner:1\n  pullPolicy: Always\n  pullSecrets: [regcred]\n"},
+	}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "gpu-0", Labels: map[string]string{
+		"nvidia.com/gpu.compute.major": "12", "nvidia.com/gpu.compute.minor": "0", "nvidia.com/gpu.product": "NVIDIA-B",
+	}}}
+	for _, o := range []client.Object{config, node} {
+		if err := c.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	t.Run("findings", func(t *testing.T) {
+		r, pod, notes, err := check(t, c, checkFlags{}, "phalp", false,
+			corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "0/1 nodes"}}},
+			corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: container("engine", corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})}, ended)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Errors != 1 || len(r.Findings) != 2 || r.ImageID == "" {
+			t.Errorf("%+v", r)
+		}
+		if !strings.Contains(notes, "12.0: NVIDIA-B on 1 nodes") || !strings.Contains(notes, ": ended") {
+			t.Errorf("notes:\n%s", notes)
+		}
+		if pod.Spec.InitContainers[0].Image != "registry.example/runner:1" || pod.Spec.ImagePullSecrets[0].Name != "regcred" {
+			t.Errorf("the operator's settings are not used: %+v", pod.Spec)
+		}
+		env := pod.Spec.Containers[0].Env
+		if !strings.Contains(env[len(env)-1].Value, "--expect-capability=12.0") {
+			t.Error("the nodes' GPUs are not compared")
+		}
+		var out bytes.Buffer
+		if err := r.print(&out, ""); err == nil || !strings.Contains(err.Error(), "1 errors") || !strings.Contains(out.String(), "-> bring it") {
+			t.Errorf("%v\n%s", err, out.String())
+		}
+		out.Reset()
+		if err := r.print(&out, "json"); err == nil || !strings.Contains(out.String(), `"remedy": "bring it"`) {
+			t.Errorf("%v\n%s", err, out.String())
+		}
+	})
+	t.Run("an engine without a check of its own", func(t *testing.T) {
+		r, _, _, err := check(t, c, checkFlags{}, "mediapipe", false, corev1.PodStatus{
+			Phase: corev1.PodSucceeded, ContainerStatuses: container("engine", corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}),
+		})
+		if err != nil || r.Errors != 0 {
+			t.Errorf("%+v %v", r, err)
+		}
+	})
+	for name, step := range map[string]struct {
+		status corev1.PodStatus
+		want   string
+	}{
+		"an image that cannot be pulled": {corev1.PodStatus{ContainerStatuses: container("engine", corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: "no such tag"}})}, "no such tag"},
+		"a node that is full":            {corev1.PodStatus{Phase: corev1.PodFailed, Reason: "Evicted", Message: "low on disk"}, "low on disk"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, _, _, err := check(t, c, checkFlags{}, "phalp", false, step.status); err == nil || !strings.Contains(err.Error(), step.want) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+	t.Run("no node before the time-out", func(t *testing.T) {
+		_, _, _, err := check(t, c, checkFlags{timeout: 3 * time.Second}, "phalp", false, corev1.PodStatus{
+			Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: `persistentvolumeclaim "w" not found`}},
+		})
+		if err == nil || !strings.Contains(err.Error(), `"w" not found`) || !strings.Contains(err.Error(), "--timeout") {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("Ctrl-C", func(t *testing.T) {
+		if _, _, _, err := check(t, c, checkFlags{}, "phalp", true); err == nil || !strings.Contains(err.Error(), "the pod is deleted") {
+			t.Errorf("%v", err)
+		}
+	})
+	for name, want := range map[string]string{"openpose": "there are: mediapipe, phalp", "phalp": `no variant "tpu"`} {
+		if _, _, _, err := check(t, c, checkFlags{variant: "tpu"}, name, false); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	t.Run("list", func(t *testing.T) {
+		all, err := listEngines(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		printEngines(&out, all)
+		for _, want := range []string{"gpu-boxes", "boxes", "on request", "registry.example/phalp", "maskrcnn"} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("want %q in\n%s", want, out.String())
+			}
+		}
+	})
+}
+
+func TestCheckRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		args []string
+		want string
+	}{
+		"no engine":         {nil, "accepts 1 arg"},
+		"an unknown output": {[]string{"phalp", "-o", "xml"}, "use json"},
+		"no time":           {[]string{"phalp", "--timeout", "1ms"}, "too short"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := say(t, "", append([]string{"engines", "check"}, c.args...)...); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want one that says %q", err, c.want)
+			}
+		})
+	}
+}

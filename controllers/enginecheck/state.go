@@ -1,0 +1,183 @@
+package enginecheck
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
+	"github.com/pose-dev/pose-operator/internal/report"
+)
+
+// Levels of findings.
+const (
+	LevelOK      = "ok"
+	LevelWarning = "warning"
+	LevelError   = "error"
+)
+
+// Finding is one thing that was looked at.
+type Finding struct {
+	Level string `json:"level"`
+	Name  string `json:"name"`
+	What  string `json:"what"`
+	// Remedy is what to do; empty where nothing is to be mended.
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// Document is what an adapter's `check --json` prints, as one line of its log.
+type Document struct {
+	APIVersion string    `json:"apiVersion"`
+	Kind       string    `json:"kind"`
+	Engine     string    `json:"engine"`
+	Adapter    string    `json:"adapter,omitempty"`
+	Detector   string    `json:"detector,omitempty"`
+	Device     string    `json:"device,omitempty"`
+	Findings   []Finding `json:"findings"`
+}
+
+const (
+	documentKind = "PoseEngineCheck"
+	maxFindings  = 500
+)
+
+// Read finds the document in the log of a check. Other lines may stand around it.
+func Read(log string) (*Document, bool) {
+	for line := range strings.Lines(log) {
+		i := strings.IndexByte(line, '{')
+		if i < 0 || !strings.Contains(line, documentKind) {
+			continue
+		}
+		var d Document
+		if err := json.Unmarshal([]byte(line[i:]), &d); err != nil || d.Kind != documentKind {
+			continue
+		}
+		d.Findings = d.Findings[:min(len(d.Findings), maxFindings)]
+		return &d, true
+	}
+	return nil, false
+}
+
+// Started is the finding about an engine of which only its start can be seen:
+// the pod ended, and this is its log.
+func Started(pod *corev1.Pod, log string) Finding {
+	f := Finding{Level: LevelOK, Name: "start", What: "the image was pulled and its program starts"}
+	ended := ending(pod)
+	switch {
+	case ended == nil:
+		f.Level, f.What = LevelError, "the engine's container did not run: "+pod.Status.Message
+		f.Remedy = "look at the pod's events"
+	case ended.ExitCode != 0:
+		f.Level, f.What = LevelError, fmt.Sprintf("its program ended with exit code %d%s", ended.ExitCode, words(log))
+		f.Remedy = "check the image and the variant's command; the program ran with --help alone"
+	}
+	return f
+}
+
+// Silent is the finding about a check that ended without its document.
+func Silent(pod *corev1.Pod, log string) Finding {
+	f := Finding{
+		Level: LevelError, Name: "check",
+		Remedy: "the first words of the variant's command must start Python 3.9 or newer in the image (the chart's value engines.phalp.python)",
+	}
+	switch ended := ending(pod); {
+	case ended == nil:
+		f.What = "the engine's container did not run: " + pod.Status.Message
+		f.Remedy = "look at the pod's events"
+	case ended.Reason == "OOMKilled":
+		f.What = "it ran out of memory while it imported the engine's libraries"
+		f.Remedy = "raise resources.limits.memory of the variant"
+	default:
+		f.What = fmt.Sprintf("it ended with exit code %d and said nothing of its findings%s", ended.ExitCode, words(log))
+	}
+	return f
+}
+
+func ending(pod *corev1.Pod) *corev1.ContainerStateTerminated {
+	for _, s := range pod.Status.ContainerStatuses {
+		if s.Name == Container {
+			return s.State.Terminated
+		}
+	}
+	return nil
+}
+
+// words are the last of a log.
+func words(log string) string {
+	lines := strings.Split(strings.TrimSpace(log), "\n")
+	lines = lines[max(0, len(lines)-3):]
+	if said := strings.TrimSpace(strings.Join(lines, " | ")); said != "" {
+		return ": " + said[max(0, len(said)-600):]
+	}
+	return ""
+}
+
+// Progress is how far a pod is.
+type Progress struct {
+	// Step in words, for a person who waits.
+	Step string
+	// Ended: the engine's container has ended, its log can be read.
+	Ended bool
+	// Stuck says why the pod can never run; empty while it may.
+	Stuck string
+}
+
+// hopeless are reasons of waiting containers that no patience changes.
+var hopeless = []string{
+	"ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError", "RunContainerError",
+	"CrashLoopBackOff",
+}
+
+// Look at a pod.
+func Look(pod *corev1.Pod) Progress {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
+			return Progress{Step: "waiting for a node: " + c.Message}
+		}
+	}
+	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if p, telling := container(s); telling {
+			return p
+		}
+	}
+	switch {
+	case pod.Status.Phase == corev1.PodFailed:
+		return Progress{Step: "failed", Stuck: fmt.Sprintf("the pod failed: %s %s", pod.Status.Reason, pod.Status.Message)}
+	case pod.Spec.NodeName != "":
+		return Progress{Step: "on node " + pod.Spec.NodeName + ", pulling images and mounting volumes"}
+	}
+	return Progress{Step: "made"}
+}
+
+// container says what a container's state means for the pod, if anything.
+func container(s corev1.ContainerStatus) (Progress, bool) {
+	if w := s.State.Waiting; w != nil && slices.Contains(hopeless, w.Reason) {
+		return Progress{Step: w.Reason, Stuck: fmt.Sprintf("container %s cannot start: %s: %s (image %s)", s.Name, w.Reason, w.Message, s.Image)}, true
+	}
+	if t := s.State.Terminated; t != nil {
+		switch {
+		case s.Name == Container:
+			return Progress{Step: "ended", Ended: true}, true
+		case t.ExitCode != 0 && s.Name == attempt.ContainerAdapter:
+			return Progress{Step: "failed", Stuck: "the adapter's image cannot be used: " + said(t) + ". Its folder /adapter must hold the adapter's files"}, true
+		case t.ExitCode != 0:
+			return Progress{Step: "failed", Stuck: fmt.Sprintf("container %s ended with exit code %d: %s", s.Name, t.ExitCode, said(t))}, true
+		}
+	}
+	if s.State.Running != nil && s.Name == Container {
+		return Progress{Step: "running"}, true
+	}
+	return Progress{}, false
+}
+
+// said is what a container left for a person: pose-runner's own words, or the
+// message as it is.
+func said(t *corev1.ContainerStateTerminated) string {
+	if r, err := report.ParseTermination(t.Message); err == nil && r.Message != "" {
+		return r.Message
+	}
+	return strings.TrimSpace(t.Reason + " " + t.Message)
+}
