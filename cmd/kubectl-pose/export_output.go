@@ -1,0 +1,166 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/pose-dev/pose-operator/internal/export"
+)
+
+// splitOut takes --out apart: a name with the format's extension that is no folder
+// is a file, whose name without the extension begins the names of all files.
+func splitOut(out string, f export.Format) (folder, stem string, err error) {
+	if out == "" || strings.ContainsRune(out, 0) {
+		return "", "", errors.New("--out names no folder or file")
+	}
+	if strings.Contains(out, "://") {
+		return "", "", fmt.Errorf("--out %s: exports are written to this machine only: name a folder, and copy it there", out)
+	}
+	base := filepath.Base(out)
+	if info, err := os.Stat(out); (err == nil && info.IsDir()) || !strings.EqualFold(filepath.Ext(base), f.Extension) || os.IsPathSeparator(out[len(out)-1]) {
+		return filepath.Clean(out), "", nil
+	}
+	stem = strings.TrimSuffix(base, filepath.Ext(base))
+	if stem == "" {
+		return "", "", fmt.Errorf("--out %s has nothing before its extension", out)
+	}
+	return filepath.Dir(out), stem, nil
+}
+
+// outputFile is one file that was written.
+type outputFile struct {
+	Path string `json:"path"`
+	Size int64  `json:"size"` // bytes
+}
+
+// output collects the files of an export in a hidden folder beside their place, and
+// moves them there once all are complete.
+type output struct {
+	folder string // where the files belong
+	made   bool   // folder is ours
+	work   string // where they are until then
+	force  bool
+	names  []string
+}
+
+func newOutput(folder string, force bool) (*output, error) {
+	o := &output{folder: folder, force: force}
+	switch info, err := os.Stat(folder); {
+	case errors.Is(err, fs.ErrNotExist):
+		if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // the person's own folder, as mkdir makes it
+			return nil, fmt.Errorf("make the folder of --out: %w", err)
+		}
+		o.made = true
+	case err != nil:
+		return nil, fmt.Errorf("look at --out: %w", err)
+	case !info.IsDir():
+		return nil, fmt.Errorf("--out %s is a file, not a folder; a file must have the format's extension", folder)
+	}
+	work, err := os.MkdirTemp(folder, ".pose-export-")
+	if err != nil {
+		o.discard()
+		return nil, fmt.Errorf("write into the folder of --out: %w", err)
+	}
+	o.work = work
+	return o, nil
+}
+
+// create is an export.Create. It refuses a place that is taken at once, before
+// the work is done.
+func (o *output) create(name string) (io.WriteCloser, error) {
+	if name == "" || name != filepath.Base(name) || !filepath.IsLocal(name) {
+		return nil, fmt.Errorf("%q is no plain file name", name)
+	}
+	if err := o.free(name); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(o.work, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // a plain name in our own folder
+	if err != nil {
+		return nil, fmt.Errorf("make %s: %w", filepath.Join(o.folder, name), err)
+	}
+	o.names = append(o.names, name)
+	return f, nil
+}
+
+// free says whether a name may be taken. A folder is never replaced.
+func (o *output) free(name string) error {
+	path := filepath.Join(o.folder, name)
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("look at %s: %w", path, err)
+	case info.IsDir():
+		return fmt.Errorf("%s is a folder: choose another --out", path)
+	case !o.force:
+		return fmt.Errorf("%s is there already: choose another --out, or add --force to replace it", path)
+	}
+	return nil
+}
+
+// commit moves all files to their place. Each is complete when it appears.
+func (o *output) commit() ([]outputFile, error) {
+	out := make([]outputFile, 0, len(o.names))
+	for _, name := range o.names {
+		from, to := filepath.Join(o.work, name), filepath.Join(o.folder, name)
+		info, err := os.Stat(from)
+		if err != nil {
+			return nil, fmt.Errorf("finish %s: %w", to, err)
+		}
+		if err := o.place(from, to, name); err != nil {
+			o.takeBack(out)
+			return nil, err
+		}
+		out = append(out, outputFile{Path: to, Size: info.Size()})
+	}
+	return out, nil
+}
+
+// takeBack removes the files of an export that could not be finished; those that
+// replaced another stay, as that is gone.
+func (o *output) takeBack(files []outputFile) {
+	for _, f := range files {
+		if !o.force {
+			_ = os.Remove(f.Path) // the error that led here counts
+		}
+	}
+}
+
+// place renames; without --force by a link, which fails where somebody else made
+// the name meanwhile, while a rename would replace it.
+func (o *output) place(from, to, name string) error {
+	if !o.force {
+		err := os.Link(from, to)
+		if err == nil {
+			return nil // the work folder goes with its own names
+		}
+		if errors.Is(err, fs.ErrExist) {
+			return o.free(name)
+		}
+		// A filesystem without links: look, then rename.
+		if err := o.free(name); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(from, to); err != nil {
+		return fmt.Errorf("finish %s: %w", to, err)
+	}
+	return nil
+}
+
+// discard removes what is not needed any more, and a folder that was made for an
+// export that failed or had nothing to write.
+func (o *output) discard() {
+	if o.work != "" {
+		_ = os.RemoveAll(o.work) // what cannot be removed is hidden and named for what it is
+	}
+	if o.made {
+		_ = os.Remove(o.folder) // stays if it holds anything
+	}
+}
