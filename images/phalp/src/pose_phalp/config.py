@@ -1,0 +1,35 @@
+"""From options to upstream's configuration: a plain dictionary of what differs from its defaults."""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+from pose_phalp.options import RunOptions
+
+N_INIT = 5  # upstream's: sightings in a row from which a track is reported
+
+
+def torch_device(device: str) -> str:
+    """torch's name of a device of ours."""
+    return {"gpu": "cuda", "cpu": "cpu"}[device]
+
+
+def overrides(options: RunOptions, given_ids: bool) -> Dict[str, Any]:
+    """What to set in upstream's configuration.
+
+    Given boxes count whatever their size, and given ids decide who is who (upstream's use_gt). A name of our own
+    keeps the video's name out of upstream's paths.
+    """
+    chosen: Dict[str, Any] = {
+        "device": torch_device(options.device),
+        "train": False,
+        "detect_shots": False,
+        "use_gt": given_ids,
+        "video_seq": "video",
+        "video": {"source": "video", "output_dir": str(options.output_dir), "start_frame": -1, "end_frame": -1},
+        "render": {"enable": options.overlay != "none", "blur_faces": False},
+        "phalp": {"detector": "vitdet" if options.detector == "none" else options.detector},
+    }
+    if options.boxes is not None:
+        chosen["phalp"].update(small_w=0, small_h=0)
+    return chosen

@@ -1,0 +1,1 @@
+"""Stand-in for detectron2: only its name is imported."""
