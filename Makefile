@@ -67,7 +67,7 @@ cluster-down: ## End the cluster and the demo's S3 server, and leave nothing beh
 
 .PHONY: load
 load: $(CLUSTER_UP) images ## Load the images into the cluster's nodes.
-	$(if $(KUBECONFIG),@echo "KUBECONFIG is set: load the images of .cluster/images into your cluster yourself",$(CLUSTER) load manager pose-runner media mediapipe staged-engine)
+	$(if $(KUBECONFIG),@echo "KUBECONFIG is set: load the images of .cluster/images into your cluster yourself",$(CLUSTER) load manager pose-runner media mediapipe staged-engine phalp-adapter staged-phalp)
 
 .PHONY: demo
 demo: load $(HELM) $(KUBECTL) $(VERSITYGW) ## Two real pose jobs on a real cluster, one of them after a staged GPU crash.
@@ -91,8 +91,12 @@ test-unit: kube $(VERSITYGW) ## Unit tests, and tests against a real API server 
 	cd hack/cluster && go test ./...
 
 .PHONY: test-engine
-test-engine: debian-packages ## Tests of the mediapipe engine (Python).
+test-engine: debian-packages bin/kubectl-pose ## Tests of the engines and adapters (Python), and of the exports by readers that are not ours.
 	$(MAKE) -C images/mediapipe test
+	$(MAKE) -C images/phalp test
+	$(MAKE) -C images/onnx-pose test
+	$(MAKE) -C images/openpose test
+	$(MAKE) -C hack/export-check test
 
 .PHONY: test-e2e
 test-e2e: load $(HELM) $(KUBECTL) $(VERSITYGW) ## End-to-end tests on the two-node cluster.

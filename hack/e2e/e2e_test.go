@@ -68,7 +68,7 @@ func setUp(ctx context.Context) (err error) {
 	}
 	for key, path := range map[string]string{
 		"good.mp4": videos.MP4, "good.mov": videos.MOV, "good.avi": videos.AVI,
-		"truncated.mp4": videos.Truncated, "empty.mp4": videos.Empty, "text.mp4": videos.Text,
+		"truncated.mp4": videos.Truncated, "empty.mp4": videos.Empty, "text.mp4": videos.Text, "rectangles.mp4": videos.Rectangles,
 	} {
 		if err := store.Put(ctx, bucket, key, path); err != nil {
 			return err

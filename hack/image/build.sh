@@ -33,9 +33,8 @@ esac
 # or would track of it; all of bin/), the Dockerfile, and the key of the base.
 inputs() {
   cat "$dockerfile"
-  # shellcheck disable=SC2012
   if [[ $context == bin/* ]]; then
-    sha256sum "$context"/*
+    find "$context" -type f -print0 | sort -z | xargs -0 sha256sum
   else
     git ls-files -co --exclude-standard -z -- "$context" | sort -z | xargs -0 sha256sum
   fi

@@ -16,6 +16,10 @@ const (
 	ImageMedia     = "localhost/pose-operator/media:dev"
 	ImageMediapipe = "localhost/pose-operator/mediapipe:dev"
 	ImageStaged    = "localhost/pose-operator/staged-engine:dev"
+	// ImagePHALPAdapter is the real adapter, ImageStagedPHALP a STAGED image of
+	// PHALP: stand-ins for its libraries and weights.
+	ImagePHALPAdapter = "localhost/pose-operator/phalp-adapter:dev"
+	ImageStagedPHALP  = "localhost/pose-operator/staged-phalp:dev"
 )
 
 func image(name string) map[string]any {

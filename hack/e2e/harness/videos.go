@@ -16,6 +16,8 @@ type Videos struct {
 	MP4, MOV, AVI string
 	// Broken ones: cut in the middle, without a byte, and a text.
 	Truncated, Empty, Text string
+	// Rectangles is no real video: what the STAGED image of PHALP takes for people.
+	Rectangles string
 }
 
 // MakeVideos writes the videos into dir, once.
@@ -26,6 +28,7 @@ func (e *Env) MakeVideos(ctx context.Context, dir string) (*Videos, error) {
 	v := &Videos{
 		MP4: filepath.Join(dir, "pedestrians.mp4"), MOV: filepath.Join(dir, "pedestrians.mov"), AVI: pedestrians,
 		Truncated: filepath.Join(dir, "truncated.mp4"), Empty: filepath.Join(dir, "empty.mp4"), Text: filepath.Join(dir, "text.mp4"),
+		Rectangles: filepath.Join(dir, "rectangles.mp4"),
 	}
 	if _, err := os.Stat(pedestrians); err != nil {
 		return nil, fmt.Errorf("%w. Install Debian's opencv-doc: `make debian-packages`", err)
@@ -42,6 +45,12 @@ func (e *Env) MakeVideos(ctx context.Context, dir string) (*Videos, error) {
 		if err := os.Rename(part, target); err != nil {
 			return nil, fmt.Errorf("keep %s: %w", target, err)
 		}
+	}
+	if _, err := e.Run(ctx, "ffmpeg", "-hide_banner", "-loglevel", "error", "-y",
+		"-f", "lavfi", "-i", "color=c=0x282828:s=320x240:r=25:d=1",
+		"-vf", "drawbox=x=40:y=60:w=60:h=130:c=white:t=fill,drawbox=x=200:y=70:w=60:h=130:c=white:t=fill",
+		"-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", v.Rectangles); err != nil {
+		return nil, err
 	}
 	whole, err := os.ReadFile(v.MP4)
 	if err != nil {
