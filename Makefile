@@ -67,7 +67,7 @@ cluster-down: ## End the cluster and the demo's S3 server, and leave nothing beh
 
 .PHONY: load
 load: $(CLUSTER_UP) images ## Load the images into the cluster's nodes.
-	$(if $(KUBECONFIG),@echo "KUBECONFIG is set: load the images of .cluster/images into your cluster yourself",$(CLUSTER) load manager pose-runner media mediapipe staged-engine phalp-adapter staged-phalp)
+	$(if $(KUBECONFIG),@echo "KUBECONFIG is set: load the images of .cluster/images into your cluster yourself",$(CLUSTER) load manager pose-runner media mediapipe staged-engine phalp-adapter staged-phalp onnx-pose)
 
 .PHONY: demo
 demo: load $(HELM) $(KUBECTL) $(VERSITYGW) ## Two real pose jobs on a real cluster, one of them after a staged GPU crash.
@@ -98,8 +98,12 @@ test-engine: debian-packages bin/kubectl-pose ## Tests of the engines and adapte
 	$(MAKE) -C images/openpose test
 	$(MAKE) -C hack/export-check test
 
+# Random weights in the real architectures: STAGED, as no weights can be had here.
+.demo/models/yolov8n-pose.onnx: images/onnx-pose/tests/make_models.py
+	$(MAKE) -C images/onnx-pose models TO=$(CURDIR)/.demo/models
+
 .PHONY: test-e2e
-test-e2e: load $(HELM) $(KUBECTL) $(VERSITYGW) ## End-to-end tests on the two-node cluster.
+test-e2e: load .demo/models/yolov8n-pose.onnx $(HELM) $(KUBECTL) $(VERSITYGW) ## End-to-end tests on the two-node cluster.
 	go test -tags e2e -count=1 -parallel 4 -timeout 30m -v ./hack/e2e
 
 .PHONY: test

@@ -20,6 +20,7 @@ const (
 	// PHALP: stand-ins for its libraries and weights.
 	ImagePHALPAdapter = "localhost/pose-operator/phalp-adapter:dev"
 	ImageStagedPHALP  = "localhost/pose-operator/staged-phalp:dev"
+	ImageONNXPose     = "localhost/pose-operator/onnx-pose:dev"
 )
 
 func image(name string) map[string]any {
