@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pose_phalp import config, video
-from pose_phalp.errors import Failure, classify, one_line
+from pose_phalp.errors import EngineError, Failure, classify, one_line
 from pose_phalp.options import parse_run
 
 NEEDED = ["--video", "v.mp4", "--output-dir", "out"]
@@ -36,6 +36,20 @@ def test_all_frames_are_asked_for_and_the_device_is_set_everywhere():
 def test_given_boxes_count_whatever_their_size():
     chosen = config.overrides(parse_run([*NEEDED, "--boxes", "b.csv", "--detector", "none"]), given_ids=True)
     assert (chosen["phalp"]["small_w"], chosen["phalp"]["small_h"], chosen["use_gt"]) == (0, 0, True)
+
+
+def test_settings_of_upstreams_tracker_are_handed_on():
+    options = parse_run([*NEEDED, "--set", "phalp.low_th_c=0.5", "--set", "phalp.n_init=3", "--set", "phalp.shape=true", "--set", "phalp.x=a=b"])
+    chosen = config.overrides(options, given_ids=False)["phalp"]
+    assert (chosen["low_th_c"], chosen["n_init"], chosen["shape"], chosen["x"]) == (0.5, 3, True, "a=b")
+    assert isinstance(chosen["n_init"], int) and chosen["detector"] == "vitdet"
+
+
+@pytest.mark.parametrize("text", ["video.end_frame=5", "phalp.detector=maskrcnn", "phalp.low_th_c", "phalp.=1", "device=cpu", "phalp.a.b=1"])
+def test_other_settings_have_options_of_their_own(text):
+    with pytest.raises(EngineError) as refused:
+        parse_run([*NEEDED, "--set", text])
+    assert refused.value.failure is Failure.USAGE and text in refused.value.message
 
 
 class OutOfMemoryError(RuntimeError):

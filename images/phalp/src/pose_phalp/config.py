@@ -32,4 +32,5 @@ def overrides(options: RunOptions, given_ids: bool) -> Dict[str, Any]:
     }
     if options.boxes is not None:
         chosen["phalp"].update(small_w=0, small_h=0)
+    chosen["phalp"].update(options.settings)
     return chosen

@@ -181,7 +181,13 @@ def make_config(overrides: Dict[str, Any]) -> Any:
     """Upstream's configuration with its defaults, and ours on top."""
     from omegaconf import OmegaConf
     from phalp.configs.base import FullConfig
-    return OmegaConf.merge(OmegaConf.structured(FullConfig), OmegaConf.create(overrides))
+    try:
+        return OmegaConf.merge(OmegaConf.structured(FullConfig), OmegaConf.create(overrides))
+    except Exception as error:
+        if not type(error).__module__.startswith("omegaconf"):
+            raise
+        raise EngineError(Failure.USAGE, f"the PHALP of this image refuses a setting ({error}): correct --set, or use an image whose "
+                                         "PHALP has it") from None
 
 
 def rest_joints(sampler: Any) -> Any:

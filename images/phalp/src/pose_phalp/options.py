@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import List, Optional
+from typing import Dict, List, Optional, Union
 
 from pose_phalp import __version__
 from pose_phalp.errors import EngineError, Failure
@@ -15,6 +16,9 @@ DETECTORS = ("vitdet", "maskrcnn", "none")
 DEVICES = ("gpu", "cpu")
 OVERLAYS = ("none", "blurred", "full")
 MOST_PEOPLE = 1000
+# Upstream's settings that are the adapter's own to choose.
+CHOSEN_ELSEWHERE = {"detector": "--detector", "shot": "nothing: shots are not detected"}
+Setting = Union[bool, int, float, str]
 MOST_FRAMES = 10_000_000  # the contract's largest frame count
 
 
@@ -25,7 +29,7 @@ class RunOptions:
     source_start: number, in the original video, of this file's first frame. capture_fps: frames a second at which the
     scene was filmed, 0 for the file's own rate. focal_length_px: of the camera, in pixels of this video, 0 if unknown.
     max_people: how many to keep, 0 for all. boxes: file of given boxes, None to detect. stride: every how many frames one
-    is looked at.
+    is looked at. settings: of upstream's tracker, by their names below phalp.
     """
 
     video: Path
@@ -40,6 +44,7 @@ class RunOptions:
     boxes: Optional[Path]
     stride: int
     keep_pickle: bool
+    settings: Dict[str, Setting] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,11 +76,14 @@ def parse_run(arguments: List[str]) -> RunOptions:
     parser.add_argument("--max-people", type=_whole, default=0, metavar="N", help="keep the N largest and longest seen; 0: all")
     parser.add_argument("--boxes", default="", metavar="FILE", help="JSON or CSV of given boxes; no detector is loaded")
     parser.add_argument("--frame-stride", type=_whole, default=1, metavar="N", help="look at every Nth frame only")
+    parser.add_argument("--set", action="append", default=[], metavar="phalp.NAME=VALUE", dest="settings",
+                        help="a setting of upstream's tracker, as phalp.low_th_c=0.5; may be given often")
     parser.add_argument("--keep-pickle", action="store_true", help="also write the result in upstream's own form")
     given = parser.parse_args(arguments)
     return _checked(RunOptions(given.video, given.output_dir, given.detector, given.device, given.overlay,
                                given.source_start, given.capture_fps, given.focal_length_px, given.max_people,
-                               Path(given.boxes) if given.boxes else None, given.frame_stride, given.keep_pickle))
+                               Path(given.boxes) if given.boxes else None, given.frame_stride, given.keep_pickle,
+                               dict(_setting(text) for text in given.settings)))
 
 
 def parse_preflight(arguments: List[str]) -> PreflightOptions:
@@ -100,6 +108,25 @@ def _checked(options: RunOptions) -> RunOptions:
     if options.detector == "none" and options.boxes is None:
         raise EngineError(Failure.USAGE, "--detector none finds nobody: give boxes with --boxes, or choose vitdet or maskrcnn")
     return options
+
+
+def _setting(text: str) -> "tuple[str, Setting]":
+    """phalp.NAME=VALUE as name and value: true or false, a number, or text."""
+    found = re.fullmatch(r"phalp\.([a-z][a-z0-9_]*)=(.+)", text, re.IGNORECASE)
+    if found is None:
+        raise EngineError(Failure.USAGE, f"--set {text}: write phalp.NAME=VALUE, as phalp.low_th_c=0.5. What is not of upstream's "
+                                         "tracker (video, device, rendering) has options of its own")
+    name, value = found.groups()
+    if name in CHOSEN_ELSEWHERE:
+        raise EngineError(Failure.USAGE, f"--set {text}: use {CHOSEN_ELSEWHERE[name]}")
+    if value.lower() in ("true", "false"):
+        return name, value.lower() == "true"
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            pass
+    return name, value
 
 
 def _whole(text: str) -> int:

@@ -44,7 +44,7 @@ class Follower:
             track.time_since_update += 1
 
     def update(self, detections, number, _name, _shot):
-        self.tracked_cost[number] = np.zeros((len(self.tracks), 64))
+        self.tracked_cost[number] = np.zeros((len(self.tracks), 512))
         free = list(self.tracks)
         for data in detections:
             track = next((t for t in free if self._same(t, data)), None)
