@@ -1,4 +1,4 @@
-"""The rules R1..R12 of docs/pose-json.md that the JSON Schema cannot express. Returns the broken ones."""
+"""The rules of docs/pose-json.md that concern this engine and that the JSON Schema cannot express. Returns the broken ones."""
 
 from __future__ import annotations
 
@@ -44,9 +44,24 @@ def broken(document: dict) -> list[str]:
         "R10": all(_near(x, video["width"]) and _near(y, video["height"]) for _, p in people for x, y, _ in p["joints2d"]),
         "R11": all(abs(v) <= 10 for _, p in people for joint in p.get("joints3d", []) for v in joint),
         "R12": all(_estimate_is_marked(k, p, document["people"]) for k, p in people),
+        "R15": _quality_agrees(document),
         "frames last": list(document)[-1] == "frames",
     }
     return [rule for rule, holds in checks.items() if not holds]
+
+
+def _quality_agrees(document: dict) -> bool:
+    """coverage is the share of frames with somebody observed, gaps the runs of frames in which a person is lost in between."""
+    quality = document.get("quality")
+    if quality is None:
+        return True
+    seen = [{p["id"] for p in f["people"] if p.get("observed", True)} for f in document["frames"]]
+    covered = sum(map(bool, seen)) / max(len(seen), 1)
+    gaps = 0
+    for entry in document["people"]:
+        at = [k for k, ids in enumerate(seen) if entry["id"] in ids]
+        gaps += sum(b - a > 1 for a, b in zip(at, at[1:]))
+    return abs(quality["coverage"] - covered) <= 0.001 and quality["gaps"] == gaps
 
 
 def _numbers(person: dict):

@@ -5,7 +5,7 @@ import pytest
 
 from pose_mediapipe.detect import anchor_centres, plan_tiles
 from pose_mediapipe.geometry import Roi, body_roi, iou, same_body
-from pose_mediapipe.landmarks import INPUT, cut_body, to_pose
+from pose_mediapipe.landmarks import INPUT, Pose, cut_body, to_pose
 
 
 def test_upright_body_gives_an_unturned_square():
@@ -61,3 +61,21 @@ def test_same_body_looks_at_place_size_and_turn():
     assert not same_body(base, Roi(140, 100, 100, 3.0))
     assert not same_body(base, Roi(100, 100, 200, 3.0))
     assert not same_body(base, Roi(100, 100, 100, 1.5))
+
+
+@pytest.mark.parametrize("turn", [0, 1, 2, 3])
+def test_box_reaches_to_the_crown(turn):
+    """Ears 20 above the shoulders: the crown is 10 above the ears, also for somebody who lies or stands on their hands."""
+    points = np.array([[0, y] for y in (18, *[18] * 6, 20, 20, 24, 24, 40, 40, *range(42, 78, 2), 120, 120)], np.float32)
+    corner = np.array([[0, -1], [1, 0]], np.float32)
+    points = points @ np.linalg.matrix_power(corner, turn).T
+    x, y, w, h = Pose(points, np.ones(33), np.zeros((33, 3)), 0.9, Roi(0, 0, 130, 0)).box
+    pad = 0.012 * 110 + 0.5
+    crown, soles = [(y, y + h), (x + w, x), (y + h, y), (x, x + w)][turn]
+    sign = [1, -1, -1, 1][turn]
+    assert (sign * crown + pad, sign * soles - pad) == pytest.approx((10, 120), abs=1e-3)
+
+
+def test_a_box_that_was_given_is_not_touched():
+    pose = Pose(np.zeros((33, 2), np.float32), np.ones(33), np.zeros((33, 3)), 0.9, Roi(0, 0, 1, 0), (1.5, 2, 3, 4))
+    assert pose.box.tolist() == [1.5, 2, 3, 4]

@@ -7,7 +7,7 @@ import rules
 
 from pose_mediapipe.geometry import Roi
 from pose_mediapipe.landmarks import Pose
-from pose_mediapipe.result import People, Video, document, fit_box, header, write_document
+from pose_mediapipe.result import LeftOut, People, Video, document, fit_box, header, select, write_document
 from pose_mediapipe.track import Box, Observation, Sighting, Track
 
 
@@ -21,10 +21,11 @@ def track(frames, key=1, **where):
     return Track(key, Box(0, 0, 1, 1), sightings=sightings)
 
 
-def made(tracks, frames, width=200, height=160):
+def made(tracks, frames, width=200, height=160, left_out=LeftOut(), capture_fps=0.0, focal_length=0.0, **how):
     """The parsed document of some tracks."""
-    people = People(tracks, width, height)
-    head = header(Video(width, height, 10.0, frames, 7), [("m.tflite", "0" * 64)], people)
+    people = People(tracks, width, height, **how)
+    video = Video(width, height, 10.0, frames, 7, capture_fps, focal_length)
+    head = header(video, [("m.tflite", "0" * 64)], people, left_out)
     return json.loads("".join(document(head, people.frames(frames))))
 
 
@@ -55,6 +56,43 @@ def test_people_are_numbered_in_order_of_appearance():
     result = made([track([5, 6], key=3), track([1, 2], key=8), track([5], key=2)], 8)
     check(result)
     assert [(p["id"], p["firstFrame"]) for p in result["people"]] == [(1, 1), (2, 5), (3, 5)]
+
+
+def test_given_ids_are_kept():
+    result = made([track([5, 6], key=30), track([1, 2], key=8)], 8, keep_keys=True)
+    check(result)
+    assert [(p["id"], p["firstFrame"]) for p in result["people"]] == [(8, 1), (30, 5)]
+
+
+def test_long_absence_is_not_filled():
+    result = made([track([0, 3, 9])], 10, fill=2)
+    check(result)
+    assert [len(f["people"]) for f in result["frames"]] == [1, 1, 1, 1, 0, 0, 0, 0, 0, 1]
+    assert result["quality"]["gaps"] == 2
+
+
+def test_quality_is_counted():
+    result = made([track([0, 1, 4, 5, 8]), track([1, 2], key=2)], 10, left_out=LeftOut(3, 2))
+    check(result)
+    assert result["quality"] == {"coverage": 0.6, "gaps": 2, "idSwitchesSuspected": 0, "peopleFiltered": 3,
+                                 "peopleNotSelected": 2}
+
+
+def test_what_the_user_knows_of_the_camera_is_recorded():
+    result = made([track([0])], 1, capture_fps=240.0, focal_length=1234.5)
+    check(result)
+    assert result["video"]["captureFPS"] == 240
+    assert (result["camera"]["focalLengthPx"], result["camera"]["focalLengthOrigin"]) == (1234.5, "Given")
+    assert result["camera"]["principalPoint"] == [100, 80]
+    assert not {"camera"} & made([track([0])], 1).keys() and "captureFPS" not in made([track([0])], 1)["video"]
+
+
+def test_those_seen_largest_and_longest_are_kept():
+    low = Pose(pose().points[:, :] * 0.1, *[getattr(pose(), n) for n in ("visibility", "world", "score", "roi")])
+    small = Track(1, Box(0, 0, 1, 1), sightings=[Sighting(f, Observation(Box(0, 0, 1, 1), 0.9, payload=low)) for f in range(9)])
+    tracks = [small, track(range(5), key=2), track(range(6), key=3)]
+    assert [t.key for t in select(tracks, 2)] == [3, 2]
+    assert select(tracks, 0) == tracks and select(tracks, 3) == tracks
 
 
 def test_nobody_is_a_valid_result():
@@ -110,6 +148,8 @@ def spoil(change):
     ("R9", lambda d: d["frames"][0]["people"][0].update(bbox=[500, 0, 5, 5])),
     ("R10", lambda d: d["frames"][0]["people"][0]["joints2d"][4].__setitem__(0, 601.0)),
     ("R11", lambda d: d["frames"][0]["people"][0]["joints3d"][4].__setitem__(2, -10.5)),
+    ("R15", lambda d: d["quality"].update(gaps=0)),
+    ("R15", lambda d: d["quality"].update(coverage=0.9)),
     ("R12", lambda d: d["frames"][2]["people"][0]["joints2d"][4].__setitem__(2, 0.5)),
 ])
 def test_the_checker_sees_each_broken_rule(rule, change):

@@ -8,11 +8,13 @@ import shutil
 
 import cv2
 import jsonschema
+import numpy as np
 import pytest
 import rules
 from conftest import engine, ffmpeg, probe_size
 
 from pose_mediapipe import skeleton
+from pose_mediapipe.decode import FrameRange, probe, read_frames
 from pose_mediapipe.overlay import sheet_frames
 
 STAGES = ["start", "model_load", "detector_load", "track", "write", "done"]
@@ -163,6 +165,19 @@ def test_blank_video_is_a_result_without_people(tmp_path):
     assert (outcome.folder / "overlay.mp4").exists() and (outcome.folder / "contact-sheet.png").exists()
 
 
+def test_nobody_is_made_of_vans_and_lamp_posts(pedestrians, tmp_path):
+    """The street with everybody taken away: the median of many frames, with the noise of a camera."""
+    frames = read_frames(pedestrians, probe(pedestrians), FrameRange())
+    street = np.median(np.stack([f for k, f in enumerate(frames) if k % 25 == 0]), axis=0)
+    noise = np.random.default_rng(1)
+    writer = cv2.VideoWriter(str(tmp_path / "empty.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (768, 576))
+    for _ in range(16):
+        writer.write((street + noise.normal(0, 2, street.shape)).clip(0, 255).astype(np.uint8))
+    writer.release()
+    result = result_of(engine(tmp_path / "empty.avi", tmp_path / "out", "--overlay", "none"))
+    assert result["people"] == []
+
+
 @pytest.mark.parametrize("size", [(321, 241), (96, 17), (30, 200), (3, 1)])
 def test_odd_sizes(size, tmp_path):
     video = tmp_path / "odd.mkv"
@@ -199,6 +214,63 @@ def test_video_that_breaks_off_gives_the_frames_there_are(pedestrians, tmp_path)
     result = result_of(outcome)
     assert 5 <= result["video"]["frames"] < 30
     assert f"warning code=INPUT_SHORT decoded={result['video']['frames']} declared=" in outcome.out
+
+
+# --- people whose boxes are given ------------------------------------------------------------------------------------
+
+
+def boxes_file(folder, ids=False):
+    """The boxes that were read off by eye, frames 25 and 35, as CSV."""
+    rows = [f"{frame},{x},{y},{w},{h}" + (f",{40 + k}" if ids else "")
+            for frame in (25, 35) for k, (x, y, w, h) in enumerate(BY_EYE[frame])]
+    path = folder / "boxes.csv"
+    path.write_text("\n".join(["frame,x,y,w,h" + (",id" if ids else ""), *rows]))
+    return path
+
+
+def test_given_boxes_and_ids_are_kept(pedestrians, tmp_path):
+    given = boxes_file(tmp_path, ids=True)
+    outcome = engine(pedestrians, tmp_path / "out", "--frames", "25:36", "--boxes", str(given), "--capture-fps", "20",
+                     "--focal-length-px", "900", "--overlay", "none")
+    assert outcome.code == 0, outcome.err
+    assert outcome.stages == [s for s in STAGES if s != "detector_load"]
+    result = rules.load(outcome.folder / "pose.json")
+    jsonschema.validate(result, json.loads(rules.SCHEMA.read_text()), cls=jsonschema.Draft202012Validator)
+    assert rules.broken(result) == []
+    assert [(p["id"], p["firstFrame"], p["lastFrame"]) for p in result["people"]] == [(40, 0, 10), (41, 0, 10), (42, 0, 10)]
+    assert [p["bbox"] for p in result["frames"][0]["people"]] == [list(b) for b in BY_EYE[25]]
+    joints = [p["joints2d"] for p in result["frames"][0]["people"]]
+    assert all(x - 8 <= mean[0] <= x + w + 8 and y <= mean[1] <= y + h for (x, y, w, h), mean in
+               zip(BY_EYE[25], ([sum(v) / len(v) for v in zip(*j)] for j in joints)))
+    assert result["video"]["captureFPS"] == 20 and result["camera"]["focalLengthPx"] == 900
+    assert [m["name"] for m in result["engine"]["models"]] == ["pose_landmark_full.tflite"]
+
+
+def test_boxes_of_frames_that_are_not_there(pedestrians, tmp_path):
+    video = tmp_path / "short.mkv"
+    ffmpeg("-i", str(pedestrians), "-frames:v", "30", "-c:v", "ffv1", str(video))
+    outcome = engine(video, tmp_path / "out", "--boxes", str(boxes_file(tmp_path)), "--overlay", "none")
+    assert outcome.code == 0, outcome.err
+    assert "pose-engine: warning code=BOXES_BEYOND_END frames=1" in outcome.out
+    assert len(rules.load(outcome.folder / "pose.json")["people"]) == 3
+
+
+def test_broken_boxes(pedestrians, tmp_path):
+    path = tmp_path / "boxes.json"
+    path.write_text('{"frames": 3}')
+    outcome = engine(pedestrians, tmp_path / "out", "--boxes", str(path))
+    assert_fails(outcome, 7, "BOXES_INVALID")
+    assert_fails(engine(pedestrians, tmp_path / "out2", "--boxes", str(tmp_path / "none.csv")), 7, "BOXES_INVALID")
+
+
+def test_only_as_many_people_as_asked_for(pedestrians, street, tmp_path):
+    few = result_of(engine(pedestrians, tmp_path / "out", "--frames", "0:40", "--max-people", "2", "--overlay", "none"))
+    everybody = result_of(street)
+    assert len(few["people"]) == 2
+    assert few["quality"]["peopleNotSelected"] == len(everybody["people"]) - 2
+    heights = lambda result: sorted(sum(p["bbox"][3] for f in result["frames"] for p in f["people"]  # noqa: E731
+                                        if p["id"] == entry["id"] and p.get("observed", True)) for entry in result["people"])
+    assert heights(few) == heights(everybody)[-2:]
 
 
 # --- what cannot work -----------------------------------------------------------------------------------------------
@@ -251,7 +323,8 @@ def test_older_result_does_not_survive_a_failure(street, tmp_path):
     assert_fails(engine(tmp_path / "none.mp4", folder), 3, "INPUT_UNREADABLE")
 
 
-@pytest.mark.parametrize("options", [["--frames", "9:3"], ["--overlay", "naked"], ["--threads", "-1"], ["--unknown"]])
+@pytest.mark.parametrize("options", [["--frames", "9:3"], ["--overlay", "naked"], ["--threads", "-1"], ["--unknown"],
+                                     ["--max-people", "-1"], ["--capture-fps", "nan"], ["--focal-length-px", "-3"]])
 def test_wrong_use(options, pedestrians, tmp_path):
     assert_fails(engine(pedestrians, tmp_path / "out", *options), 2, "USAGE")
 

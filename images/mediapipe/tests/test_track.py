@@ -144,3 +144,16 @@ def test_lone_ends_are_cut(frames, kept):
 def test_flicker_is_the_usual_change_of_height():
     assert made_of([0, 1, 2], [100, 100, 100]).flicker == 0
     assert made_of([0, 1, 2, 3], [100, 110, 100, 110]).flicker == pytest.approx(0.0953, abs=1e-3)
+
+
+def test_somebody_well_known_does_not_grow_at_once():
+    """Two who walk side by side are sometimes seen as one large body."""
+    tracks = play([[seen(300)] for _ in range(8)] + [[seen(300, h=145)]]).all_tracks()
+    assert [len(t.sightings) for t in tracks] == [8, 1]
+    tracks = play([[seen(300)] for _ in range(2)] + [[seen(300, h=145)]]).all_tracks()
+    assert [len(t.sightings) for t in tracks] == [3], "nobody knows a newcomer's size that well"
+
+
+def test_presence_does_not_hold_a_long_absence_against_a_person():
+    assert made_of([*range(20), *range(60, 80)]).presence == pytest.approx(40 / 49)
+    assert made_of(range(0, 90, 3)).presence == pytest.approx(30 / 88)

@@ -19,6 +19,8 @@ TILE_FRACTIONS = (1.0, 1 / 2, 1 / 3)  # of the frame's shorter side
 OVERLAP = 0.33  # a body next to the rim of one tile lies well inside its neighbour
 RIM = 0.06  # hips this near to a tile's inner rim are left to the neighbour
 MIN_TILE = 96  # pixels; below this a tile is enlarged noise
+SHRINK = 8  # the side of the squares whose mean brightness tells whether a tile has changed
+SAME_GREY = 12.0  # of 255; less is noise, and a person in it is no more than that darker or lighter than before
 _STRIDES = (8, 16, 32, 32, 32)
 
 
@@ -119,11 +121,45 @@ def suppress(found: list[Detection]) -> list[Detection]:
     return kept
 
 
+def shrink(frame: np.ndarray) -> np.ndarray:
+    """A grey copy of which each pixel is the mean of SHRINK x SHRINK pixels, float32."""
+    height, width = frame.shape[:2]
+    size = (max(width // SHRINK, 1), max(height // SHRINK, 1))
+    return cv2.cvtColor(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY).astype(np.float32)
+
+
+class TileMemory:
+    """What was found in each tile, and what it looked like then: most of a still camera's picture never changes."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Tile, tuple[np.ndarray, list[Detection]]] = {}
+
+    def recall(self, tile: Tile, shrunk: np.ndarray) -> list[Detection] | None:
+        """What was found when the tile looked like this; None if it has changed."""
+        if tile not in self._kept:
+            return None
+        before, found = self._kept[tile]
+        change = np.abs(_part(shrunk, tile) - before)
+        return found if change.size and float(change.max()) < SAME_GREY else None
+
+    def keep(self, tile: Tile, shrunk: np.ndarray, found: list[Detection]) -> None:
+        self._kept[tile] = (_part(shrunk, tile).copy(), found)
+
+    def found(self, tile: Tile) -> list[Detection]:
+        return self._kept[tile][1]
+
+
+def _part(shrunk: np.ndarray, tile: Tile) -> np.ndarray:
+    x0, y0 = max(tile.x, 0) // SHRINK, max(tile.y, 0) // SHRINK
+    return shrunk[y0:(tile.y + tile.side) // SHRINK + 1, x0:(tile.x + tile.side) // SHRINK + 1]
+
+
 class Detector:
     """The pose detector over all tiles of a frame."""
 
     def __init__(self, pool: ModelPool, width: int, height: int, threshold: float = 0.4) -> None:
         self._pool = pool
+        self._memory = TileMemory()
         self._size = (width, height)
         self._anchors = anchor_centres()
         self._tiles = plan_tiles(width, height)
@@ -133,11 +169,22 @@ class Detector:
     def tiles(self) -> int:
         return len(self._tiles)
 
-    def detect(self, frame: np.ndarray, tiles: list[Tile] | None = None) -> list[Detection]:
-        """People in a BGR frame, surest first; in the given tiles only, or everywhere."""
+    def detect(self, frame: np.ndarray) -> list[Detection]:
+        """People in a BGR frame, surest first. Where a tile looks as it did before, the answer is the one of then."""
+        shrunk = shrink(frame)
+        changed = [t for t in self._tiles if self._memory.recall(t, shrunk) is None]
+        for tile, found in zip(changed, self._look(frame, changed), strict=True):
+            self._memory.keep(tile, shrunk, found)
+        return suppress([d for t in self._tiles for d in self._memory.found(t)])
+
+    def detect_in(self, frame: np.ndarray, tiles: list[Tile]) -> list[Detection]:
+        """People in the given tiles of a BGR frame only, surest first."""
+        return suppress([d for part in self._look(frame, tiles) for d in part])
+
+    def _look(self, frame: np.ndarray, tiles: list[Tile]) -> list[list[Detection]]:
         def work(infer, tile: Tile) -> list[Detection]:
             outputs = infer(cut_tile(frame, tile))
             regressors, logits = sorted((o[0] for o in outputs), key=lambda o: -o.shape[-1])
             return decode_tile(regressors, logits[:, 0], self._anchors, tile, self._size, self._threshold)
 
-        return suppress([d for part in self._pool.map(work, self._tiles if tiles is None else tiles) for d in part])
+        return self._pool.map(work, tiles)

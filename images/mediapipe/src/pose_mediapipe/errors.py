@@ -14,6 +14,7 @@ class Failure(Enum):
     NO_FRAMES = 4
     OUTPUT_NOT_WRITABLE = 5
     MODEL_UNREADABLE = 6
+    BOXES_INVALID = 7
     INTERNAL = 70
 
 

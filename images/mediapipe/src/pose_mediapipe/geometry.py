@@ -38,6 +38,11 @@ def body_roi(hip: np.ndarray, reach: np.ndarray) -> Roi:
     return Roi(float(hip[0]), float(hip[1]), 2 * radius * BODY_MARGIN, math.atan2(dx, -dy))
 
 
+def box_roi(x: float, y: float, w: float, h: float) -> Roi:
+    """The square to look at for an upright body in the box [x, y, w, h] in pixels: the hips are near a box's middle."""
+    return Roi(x + w / 2, y + h / 2, 1.1 * BODY_MARGIN * max(w, h), 0.0)
+
+
 def same_place(a: Roi, b: Roi, distance: float = 0.2, ratio: float = 1.7) -> bool:
     """Whether two squares show the same body: centres within a share of the side, and of similar size."""
     small, large = sorted((a.side, b.side))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -15,6 +16,10 @@ INPUT = 256
 JOINTS = 33
 _ALL = 39  # 33 joints, then mid hip and a point on the body's circle (for the next frame), then four unused
 _HIP, _REACH = 33, 34
+_EARS, _SHOULDERS = (7, 8), (11, 12)
+CROWN = 0.5  # from the ears to the crown, as a share of the way from the shoulders to the ears
+CLOTHES = 0.012  # of the body's length: cloth, hair and shoes around the joints
+_COARSE = 4  # hidden people are filled in on a crop this much smaller
 _HEAT_WINDOW = 3  # cells to each side
 _HEAT_MINIMUM = 0.5
 
@@ -25,6 +30,7 @@ class Pose:
 
     points: (33, 2) float32, pixels of the frame. visibility: (33,) float32, 0..1. world: (33, 3) float32, metres around
     the hips, axes of the camera. score: chance that there is a person, 0..1. roi: the square to look at in the next frame.
+    outline: the box [x, y, w, h] in pixels where somebody else has drawn it.
     """
 
     points: np.ndarray
@@ -32,13 +38,22 @@ class Pose:
     world: np.ndarray
     score: float
     roi: Roi
+    outline: tuple[float, float, float, float] | None = None
 
-    @property
+    @cached_property
     def box(self) -> np.ndarray:
-        """[x, y, w, h] in pixels around the whole body; the joints end at eyes and soles, so it is a little larger."""
+        """[x, y, w, h] in pixels around the whole body, as a person would draw it: the crown of the head belongs to it.
+
+        The topmost joints are the eyes and ears. The crown lies as far above the ears as half the way from there to the
+        shoulders, along the body's own axis, so that it is right for a body that bends or lies too.
+        """
+        if self.outline is not None:
+            return np.array(self.outline, np.float32)
         points = np.nan_to_num(self.points, posinf=1e6, neginf=-1e6)
-        low, high = points.min(axis=0), points.max(axis=0)
-        pad = 0.04 * float(np.max(high - low)) + 1
+        ears, shoulders = points[list(_EARS)].mean(axis=0), points[list(_SHOULDERS)].mean(axis=0)
+        crown = ears + CROWN * (ears - shoulders)
+        low, high = np.minimum(points.min(axis=0), crown), np.maximum(points.max(axis=0), crown)
+        pad = CLOTHES * float(np.max(high - low)) + 0.5
         x, y = low - pad
         w, h = high - low + 2 * pad
         return np.array([x, y, w, h], np.float32)
@@ -71,8 +86,10 @@ def hide_others(crop: np.ndarray, roi: Roi, scene: Scene) -> np.ndarray:
         _stamp(mask, points, roi, 255, 0.06)
     _stamp(mask, scene.own, roi, 0, 0.03)
     keep = (mask == 0).astype(np.float32)
-    weight = cv2.blur(keep, (61, 61))
-    around = cv2.blur(crop * keep[:, :, None], (61, 61)) / np.maximum(weight, 0.02)[:, :, None]
+    small = (INPUT // _COARSE, INPUT // _COARSE)  # what is smeared out needs no fine pixels
+    weight = cv2.blur(cv2.resize(keep, small, interpolation=cv2.INTER_AREA), (15, 15))
+    colour = cv2.blur(cv2.resize(crop * keep[:, :, None], small, interpolation=cv2.INTER_AREA), (15, 15))
+    around = cv2.resize(colour / np.maximum(weight, 0.02)[:, :, None], (INPUT, INPUT), interpolation=cv2.INTER_LINEAR)
     return np.where(mask[:, :, None] > 0, around, crop)
 
 

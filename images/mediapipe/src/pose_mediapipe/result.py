@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from pose_mediapipe import ENGINE_NAME, __version__, skeleton
 from pose_mediapipe.errors import EngineError, Failure
 from pose_mediapipe.landmarks import Pose
+from pose_mediapipe.quality import Seen, switches_suspected
 from pose_mediapipe.track import Track
 
 API_VERSION = "pose.dev/v1alpha1"
@@ -36,21 +38,30 @@ class PersonFrame:
 
 @dataclass(frozen=True)
 class Video:
-    """The video facts of the document. fps frames a second; sizes in pixels after rotation."""
+    """The video facts of the document. fps frames a second; sizes in pixels after rotation. capture_fps: frames that the
+    camera took in a second, where the file plays at another rate; 0: as fps. focal_length: in pixels, 0 if unknown."""
 
     width: int
     height: int
     fps: float
     frames: int
     start_frame: int
+    capture_fps: float = 0.0
+    focal_length: float = 0.0
 
 
 class People:
-    """The tracks that count as people, numbered from 1 in the order in which they appear, with their gaps filled."""
+    """The tracks that count as people, numbered from 1 in the order in which they appear, with their gaps filled.
 
-    def __init__(self, tracks: list[Track], width: int, height: int) -> None:
-        self._tracks = sorted((t for t in tracks if t.sightings), key=lambda t: (t.sightings[0].frame, t.key))
+    keep_keys: a track's key is the person's number. fill: longest gap, in frames, that is filled; None: any.
+    """
+
+    def __init__(self, tracks: list[Track], width: int, height: int, keep_keys: bool = False, fill: int | None = None) -> None:
+        order = (lambda t: t.key) if keep_keys else (lambda t: (t.sightings[0].frame, t.key))
+        self._tracks = sorted((t for t in tracks if t.sightings), key=order)
+        self._numbers = [t.key for t in self._tracks] if keep_keys else list(range(1, len(self._tracks) + 1))
         self._size = (width, height)
+        self._fill = fill
 
     def __len__(self) -> int:
         return len(self._tracks)
@@ -58,7 +69,20 @@ class People:
     def summary(self) -> list[dict]:
         """The document's people[]."""
         return [{"id": number, "firstFrame": t.sightings[0].frame, "lastFrame": t.sightings[-1].frame,
-                 "framesSeen": len(t.sightings)} for number, t in enumerate(self._tracks, 1)]
+                 "framesSeen": len(t.sightings)} for number, t in zip(self._numbers, self._tracks, strict=True)]
+
+    def coverage(self, count: int) -> float:
+        """Share of count frames in which somebody was observed, 0..1."""
+        return len({s.frame for t in self._tracks for s in t.sightings}) / count if count else 0.0
+
+    def gaps(self) -> int:
+        """Runs of frames inside tracks in which the person was not observed."""
+        return sum(b.frame - a.frame > 1 for t in self._tracks for a, b in pairwise(t.sightings))
+
+    def seen(self) -> list[Seen]:
+        """Where each person was observed."""
+        return [Seen(np.array([s.frame for s in t.sightings]),
+                     np.array([fit_box(s.observation.payload.box, *self._size) for s in t.sightings])) for t in self._tracks]
 
     def frames(self, count: int) -> Iterator[list[PersonFrame]]:
         """The people of frames 0..count-1, ids ascending."""
@@ -69,9 +93,13 @@ class People:
                 sightings = track.sightings
                 while cursors[i] + 1 < len(sightings) and sightings[cursors[i] + 1].frame <= frame:
                     cursors[i] += 1
-                if sightings[0].frame <= frame <= sightings[-1].frame:
-                    present.append(self._person(i + 1, sightings, cursors[i], frame))
+                if sightings[0].frame <= frame <= sightings[-1].frame and self._is_filled(sightings, cursors[i], frame):
+                    present.append(self._person(self._numbers[i], sightings, cursors[i], frame))
             yield present
+
+    def _is_filled(self, sightings: list, at: int, frame: int) -> bool:
+        return (self._fill is None or sightings[at].frame == frame
+                or sightings[at + 1].frame - sightings[at].frame <= self._fill + 1)
 
     def _person(self, number: int, sightings: list, at: int, frame: int) -> PersonFrame:
         before = sightings[at]
@@ -103,9 +131,33 @@ def fit_box(box: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.array([x, y, w, h])
 
 
-def header(video: Video, models: list[tuple[str, str]], people: People) -> dict:
+@dataclass(frozen=True)
+class LeftOut:
+    """How many were found and not reported: tracks that were too short or doubtful for a person, and people who were not
+    asked for."""
+
+    filtered: int = 0
+    not_selected: int = 0
+
+
+def select(tracks: list[Track], most: int) -> list[Track]:
+    """The people seen largest and longest: those with the greatest sum of box heights over their sightings; 0: all."""
+    if most == 0 or len(tracks) <= most:
+        return tracks
+    weight = {id(t): sum(float(s.observation.payload.box[3]) for s in t.sightings) for t in tracks}
+    return sorted(tracks, key=lambda t: (-weight[id(t)], t.key))[:most]
+
+
+def camera(video: Video) -> dict:
+    """The document's camera for a focal length that somebody gave."""
+    return {"model": "pinhole", "focalLengthPx": round(video.focal_length, 3), "focalLengthOrigin": "Given",
+            "principalPoint": [video.width / 2, video.height / 2],
+            "caveats": ["The engine does not use the camera: its 3D joints describe the pose, not where the person stands."]}
+
+
+def header(video: Video, models: list[tuple[str, str]], people: People, left_out: LeftOut = LeftOut()) -> dict:
     """Everything before frames[]; models are (file name, sha256)."""
-    return {
+    head = {
         "apiVersion": API_VERSION,
         "kind": "PoseResult",
         "video": {"width": video.width, "height": video.height, "fps": round(video.fps, 6), "frames": video.frames,
@@ -115,8 +167,16 @@ def header(video: Video, models: list[tuple[str, str]], people: People) -> dict:
         "skeleton": {"name": skeleton.NAME, "joints": list(skeleton.JOINTS), "edges": [list(e) for e in skeleton.EDGES]},
         "units": {"bbox": "pixels", "joints2d": "pixels", "joints3d": "metres"},
         "coordinates": {"image": "x-right-y-down", "joints3d": "x-right-y-down-z-forward", "joints3dOrigin": "hip-centre"},
+        "quality": {"coverage": round(people.coverage(video.frames), 6), "gaps": people.gaps(),
+                    "idSwitchesSuspected": switches_suspected(people.seen(), video.fps),
+                    "peopleFiltered": left_out.filtered, "peopleNotSelected": left_out.not_selected},
         "people": people.summary(),
     }
+    if video.capture_fps > 0:
+        head["video"]["captureFPS"] = round(video.capture_fps, 6)
+    if video.focal_length > 0:
+        head["camera"] = camera(video)
+    return head
 
 
 def person_entry(person: PersonFrame) -> dict:

@@ -8,11 +8,15 @@ one in front; the observation then goes to the track whose motion explains it, a
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from statistics import median
 
 from pose_mediapipe.assign import FORBIDDEN, match
+
+
+LONG_GAP = 10  # frames; who is away for longer is hidden, who is missed now and then is doubtful
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,9 @@ class Observation:
     """A person seen in one frame.
 
     score: 0..1. hints: keys of the tracks it was looked for from; empty if the detector found it. supported: the detector
-    saw this person in this very frame. look: numbers of 0..255 that tell people apart, empty if unknown. payload: anything the caller wants to find again in the track.
+    saw this person in this very frame. look: numbers of 0..255 that tell people apart, empty if unknown. payload: anything
+    the caller wants to find again in the track. motion: share of the body that moves against the background, 0..1; None if
+    unknown.
     """
 
     box: Box
@@ -39,13 +45,16 @@ class Observation:
     supported: bool = False
     look: tuple[float, ...] = ()
     payload: object = None
+    motion: float | None = None
 
 
 @dataclass(frozen=True)
 class TrackerConfig:
     """max_gap: frames a person may stay unseen. birth_hits and birth_support: frames in which a track must have been seen,
     and seen by the detector, to count as a person; birth_window: frames within which the detector must have agreed, or a
-    track that stands still ends (the landmark model alone can hold on to a post for minutes). gate...: how far from its expected place a person may be, in heights.
+    track that stands still ends (the landmark model alone can hold on to a post for minutes). gate...: how far from its
+    expected place a person may be, in heights. size_ratio: largest change of height from one frame to the next;
+    settled_ratio: the same for somebody who was seen in settled_sightings frames.
     look_scale: difference of looks that counts as another person; look_gain: how fast a track's look follows."""
 
     max_gap: int = 10
@@ -56,9 +65,11 @@ class TrackerConfig:
     gate_growth: float = 0.06
     gate_limit: float = 0.9
     size_ratio: float = 1.6
+    settled_ratio: float = 1.3
+    settled_sightings: int = 5
     hint_bonus: float = 0.15
-    look_weight: float = 0.3
-    look_scale: float = 40.0
+    look_weight: float = 0.5
+    look_scale: float = 25.0
     look_gain: float = 0.1
     position_gain: float = 0.6
     velocity_gain: float = 0.2
@@ -98,12 +109,19 @@ class Track:
 
     @property
     def presence(self) -> float:
-        """Share of the frames from first to last in which the person was seen, 0..1."""
-        return len(self.sightings) / (self.sightings[-1].frame - self.sightings[0].frame + 1)
+        """Share of the frames from first to last in which the person was seen, 0..1; of a long disappearance only the
+        first frames count."""
+        return len(self.sightings) / (1 + sum(min(b.frame - a.frame, LONG_GAP) for a, b in pairwise(self.sightings)))
 
     @property
     def mean_score(self) -> float:
         return sum(s.observation.score for s in self.sightings) / len(self.sightings)
+
+    @property
+    def motion(self) -> float | None:
+        """Mean share of the body that moves against the background, 0..1; None if unknown throughout."""
+        known = [s.observation.motion for s in self.sightings if s.observation.motion is not None]
+        return sum(known) / len(known) if known else None
 
     @property
     def flicker(self) -> float:
@@ -174,16 +192,33 @@ class Tracker:
         """Every track so far, in the order of birth."""
         return sorted(self.live + self.ended, key=lambda t: t.key)
 
+    def seen_in(self, frame: int) -> list[Observation]:
+        """What any track saw in one of the latest frames."""
+        def look_up(track: Track) -> list[Observation]:
+            at = bisect_left(track.sightings, frame, key=lambda s: s.frame)
+            return [s.observation for s in track.sightings[at:at + 1] if s.frame == frame]
+
+        recent = takewhile(lambda t: t.sightings[-1].frame >= frame - 2 * self.config.max_gap, reversed(self.ended))
+        return [o for track in (*self.live, *recent) for o in look_up(track)]
+
     def _cost(self, track: Track, seen: Observation) -> float:
         config = self.config
         height = max(track.box.h, 1.0)
         distance = math.hypot(seen.box.cx - track.box.cx, seen.box.cy - track.box.cy) / height
         resized = abs(math.log(max(seen.box.h, 1.0) / height))
         gate = min(config.gate + config.gate_growth * track.misses, config.gate_limit)
-        if distance > gate or resized > math.log(config.size_ratio):
+        if distance > gate or resized > self._size_gate(track):
             return FORBIDDEN
         look = min(look_difference(track.look, seen.look) / config.look_scale, 1.0)
         return distance + 0.3 * resized + config.look_weight * look - (config.hint_bonus if track.key in seen.hints else 0.0)
+
+    def _size_gate(self, track: Track) -> float:
+        """Largest believable change of size, as a logarithm. Somebody well known who is suddenly larger is two people in one."""
+        config = self.config
+        widest = math.log(config.size_ratio)
+        if len(track.sightings) < config.settled_sightings:
+            return widest
+        return min(math.log(config.settled_ratio) * (1 + 0.15 * track.misses), widest)
 
     def _see(self, track: Track, frame: int, seen: Observation) -> None:
         config, box = self.config, seen.box
