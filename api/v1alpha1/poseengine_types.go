@@ -223,6 +223,13 @@ type Variant struct {
 	// +optional
 	Preflight *Preflight `json:"preflight,omitempty"`
 
+	// ActiveDeadlineSeconds bounds one attempt of the variant, from when its pod
+	// has a node: a net for what neither stalls nor ends. The next variant
+	// follows. Unset bounds nothing.
+	// +optional
+	// +kubebuilder:validation:Minimum=60
+	ActiveDeadlineSeconds *int64 `json:"activeDeadlineSeconds,omitempty"`
+
 	// Estimate of the variant's pace, for jobs with a deadline: a variant that
 	// cannot end in time is not started.
 	// +optional

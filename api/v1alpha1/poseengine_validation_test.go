@@ -238,6 +238,8 @@ func TestPoseEngineFields(t *testing.T) {
 		"an estimate that never ends":                  {variant + "estimate", "{milliFPS: 0}", "should be greater than or equal to 1"},
 		"an estimate that loads for months":            {variant + "estimate", "{milliFPS: 1, loadSeconds: 604801}", "should be less than or equal to 604800"},
 		"an estimate that loads backwards":             {variant + "estimate", "{milliFPS: 1, loadSeconds: -1}", "should be greater than or equal to 0"},
+		"a bound on an attempt":                        {variant + "activeDeadlineSeconds", "60", ""},
+		"too short a bound on an attempt":              {variant + "activeDeadlineSeconds", "59", "should be greater than or equal to 60"},
 		"shared memory":                                {variant + "sharedMemorySize", "1Gi", ""},
 		"shared memory that is no quantity":            {variant + "sharedMemorySize", "much", "should match"},
 		"a stage with too short a stall time-out":      {"spec.stages", "[{name: Mine, pattern: x, stallTimeoutSeconds: 9}]", "should be greater than or equal to 10"},

@@ -1033,6 +1033,11 @@ func (in *Variant) DeepCopyInto(out *Variant) {
 		*out = new(Preflight)
 		(*in).DeepCopyInto(*out)
 	}
+	if in.ActiveDeadlineSeconds != nil {
+		in, out := &in.ActiveDeadlineSeconds, &out.ActiveDeadlineSeconds
+		*out = new(int64)
+		**out = **in
+	}
 	if in.Estimate != nil {
 		in, out := &in.Estimate, &out.Estimate
 		*out = new(Estimate)

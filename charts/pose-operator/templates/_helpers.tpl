@@ -115,6 +115,9 @@ resources:
 {{- with .maxMemory }}
 maxMemory: {{ . }}
 {{- end }}
+{{- with .activeDeadlineSeconds }}
+activeDeadlineSeconds: {{ int64 . }}
+{{- end }}
 {{- with .estimate }}
 {{- if .milliFPS }}
 estimate:

@@ -36,6 +36,11 @@ func whileLive(in Input, live *attempt.Attempt) Decision {
 		// The intent to end the pod is recorded and the deletion was not done.
 		return Decision{Kind: KindEndPod, Reason: live.Reason, Message: live.Message, Action: live.Action}
 	}
+	over, bound := in.attemptDeadline(live)
+	if !over.IsZero() && !in.Now.Before(over) {
+		return overrun(live, bound)
+	}
+	deadline = earliest(deadline, over)
 	if h := in.Hopeless; h != nil {
 		return Decision{Kind: KindEndPod, Reason: h.Reason, Message: h.Message, Action: h.Action}
 	}
