@@ -86,7 +86,7 @@ verify: $(CONTROLLER_GEN) $(HELM) ## Check that generated files are up to date, 
 	hack/verify-all.sh
 
 .PHONY: test-unit
-test-unit: kube $(VERSITYGW) ## Unit tests, and tests against a real API server and a real S3 server.
+test-unit: kube $(HELM) $(VERSITYGW) ## Unit tests, and tests against a real API server and a real S3 server.
 	POSE_TEST_VERSITYGW=$(VERSITYGW) go test -race -parallel 4 ./...
 	cd hack/cluster && go test ./...
 

@@ -92,6 +92,7 @@ type PoseEngineSpec struct {
 // +kubebuilder:validation:XValidation:rule="self.device != 'CPU' || !has(self.preflight) || !has(self.preflight.gpuMemory)",message="a CPU variant has no GPU whose memory preflight.gpuMemory could ask for"
 // +kubebuilder:validation:XValidation:rule="!has(self.maxMemory) || (has(self.resources) && has(self.resources.limits) && 'memory' in self.resources.limits)",message="maxMemory needs resources.limits.memory to start from"
 // +kubebuilder:validation:XValidation:rule="!has(self.maxMemory) || !has(self.resources) || !has(self.resources.limits) || !('memory' in self.resources.limits) || quantity(string(self.maxMemory)).compareTo(type(self.resources.limits['memory']) == int ? quantity('0').add(self.resources.limits['memory']) : quantity(self.resources.limits['memory'])) >= 0",message="maxMemory must not be below resources.limits.memory: it is how far that limit may be raised"
+// +kubebuilder:validation:XValidation:rule="has(self.adapter) || !self.command.exists(c, c.contains('/pose/adapter/'))",message="the command uses /pose/adapter, and the variant has no adapter: name the adapter's image in adapter.image"
 type Variant struct {
 	// Name of the variant, unique within the engine.
 	// +kubebuilder:validation:MinLength=1
@@ -352,6 +353,7 @@ type ModelVolume struct {
 	// MountPath inside the engine's container.
 	// +kubebuilder:validation:Pattern=`^/.+`
 	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self != '/pose' && !self.startsWith('/pose/')",message="mountPath must not lie in /pose, which is the operator's"
 	MountPath string `json:"mountPath"`
 	// PersistentVolumeClaim in the job's namespace.
 	// +optional

@@ -3,10 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"os/signal"
 	"slices"
 	"strings"
@@ -19,12 +19,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers/enginecheck"
@@ -35,8 +33,10 @@ const cleanUp = 15 * time.Second
 
 type checkFlags struct {
 	variant, output, runner string
-	timeout                 time.Duration
-	digests, keep           bool
+	// operator is the namespace that the operator runs in.
+	operator      string
+	timeout       time.Duration
+	digests, keep bool
 }
 
 func checkCommand(streams genericiooptions.IOStreams, flags *genericclioptions.ConfigFlags) *cobra.Command {
@@ -49,7 +49,8 @@ func checkCommand(streams genericiooptions.IOStreams, flags *genericclioptions.C
 The pod is made as a job's would be: with the engine's image, its adapter, user,
 volumes, memory limit, node selector and tolerations, in the namespace of your
 jobs, because claims with weights lie there. It is deleted at the end, also on
-Ctrl-C. Of an engine whose adapter has no check, as mediapipe, it can only be said
+Ctrl-C; one that a killed check left is deleted by the next after its time-out.
+The image of pose-runner is read from the operator's ConfigMap. Of an engine whose adapter has no check, as mediapipe, it can only be said
 that its image is pulled and its program starts.
 
 The exit code is 1 if there is an error among the findings.`,
@@ -63,7 +64,7 @@ The exit code is 1 if there is an error among the findings.`,
   kubectl pose engines check phalp -n team-a -o json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM)
+			ctx, stop := untilTold(cmd.Context())
 			defer stop()
 			return runCheck(ctx, streams, flags, f, args[0])
 		},
@@ -73,10 +74,21 @@ The exit code is 1 if there is an error among the findings.`,
 	p.DurationVar(&f.timeout, "timeout", 20*time.Minute, "how long to wait for a node, the image and the findings")
 	p.BoolVar(&f.digests, "digests", false, "read every file of weights whole and compare its digest; takes minutes")
 	p.StringVar(&f.runner, "runner-image", "", "image of pose-runner; read from the operator's ConfigMap if unset")
-	p.BoolVar(&f.keep, "keep", false, "leave the pod, to look at it")
+	p.StringVar(&f.operator, "operator-namespace", "pose-system", "namespace of the operator, whose ConfigMap names the image of pose-runner")
+	p.BoolVar(&f.keep, "keep", false, "leave the pod, to look at it; a check after the time-out deletes it")
 	p.StringVarP(&f.output, "output", "o", "", "json; for people if unset")
 	flags.AddFlags(p)
 	return c
+}
+
+// untilTold ends with the terminal too, for a pod is to be deleted, unless nohup
+// has it that the check outlives its terminal.
+func untilTold(ctx context.Context) (context.Context, context.CancelFunc) {
+	signals := []os.Signal{syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signal.NotifyContext(ctx, signals...)
 }
 
 func runCheck(ctx context.Context, streams genericiooptions.IOStreams, flags *genericclioptions.ConfigFlags, f checkFlags, name string) error {
@@ -104,6 +116,7 @@ type checker struct {
 	namespace string
 	logs      func(ctx context.Context, pod *corev1.Pod) (string, error)
 	notes     io.Writer
+	now       func() time.Time
 }
 
 func connectChecker(flags *genericclioptions.ConfigFlags) (*checker, error) {
@@ -129,7 +142,7 @@ func connectChecker(flags *genericclioptions.ConfigFlags) (*checker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", rest.Host, err)
 	}
-	return &checker{client: c, namespace: namespace, logs: func(ctx context.Context, pod *corev1.Pod) (string, error) {
+	return &checker{client: c, namespace: namespace, now: time.Now, logs: func(ctx context.Context, pod *corev1.Pod) (string, error) {
 		o := &corev1.PodLogOptions{Container: enginecheck.Container, LimitBytes: new(int64(maxLog))}
 		b, err := set.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, o).DoRaw(ctx)
 		return string(b), err
@@ -158,6 +171,7 @@ func (c *checker) check(ctx context.Context, f checkFlags, name string) (*checke
 	if err != nil {
 		return nil, fmt.Errorf("%w: say it with --runner-image", err)
 	}
+	c.sweep(ctx, pod.Namespace, name)
 	if err := c.client.Create(ctx, pod); err != nil {
 		return nil, refused(err, pod)
 	}
@@ -167,15 +181,18 @@ func (c *checker) check(ctx context.Context, f checkFlags, name string) (*checke
 	}
 	waiting, stop := context.WithTimeout(ctx, f.timeout)
 	defer stop()
-	pod, err = c.wait(waiting, pod)
+	pod, stuck, err := c.wait(waiting, pod)
 	if err != nil {
 		return nil, err
+	}
+	if stuck != nil {
+		return results(r, pod, []enginecheck.Finding{*stuck}), nil
 	}
 	log, err := c.logs(waiting, pod)
 	if err != nil {
 		return nil, fmt.Errorf("read the log of pod %s/%s, which holds the findings: %w", pod.Namespace, pod.Name, err)
 	}
-	return results(r, pod, log), nil
+	return results(r, pod, enginecheck.Findings(pod, log, r.Whole())), nil
 }
 
 func (c *checker) request(ctx context.Context, f checkFlags, name string) (enginecheck.Request, error) {
@@ -193,7 +210,7 @@ func (c *checker) request(ctx context.Context, f checkFlags, name string) (engin
 	r.Namespace, r.Digests = c.namespace, f.digests
 	r.DeadlineSeconds = int64(f.timeout/time.Second) + 60
 	if r.NeedsRunner() {
-		if r.Settings, err = c.settings(ctx, f.runner); err != nil {
+		if r.Settings, err = c.settings(ctx, f.operator, f.runner); err != nil {
 			return r, err
 		}
 	}
@@ -220,38 +237,6 @@ func (c *checker) capabilities(ctx context.Context, v *v1alpha1.Variant) []strin
 	return slices.Sorted(maps.Keys(gpus))
 }
 
-// settings are those of the operator's own pods: a ConfigMap of the chart has them.
-func (c *checker) settings(ctx context.Context, runner string) (enginecheck.Settings, error) {
-	s := enginecheck.Settings{RunnerImage: runner, PullPolicy: corev1.PullIfNotPresent}
-	var maps corev1.ConfigMapList
-	err := c.client.List(ctx, &maps, client.HasLabels{"helm.sh/chart"})
-	for i := range maps.Items {
-		m := &maps.Items[i]
-		var config struct {
-			Images struct {
-				Runner      string            `json:"runner"`
-				PullPolicy  corev1.PullPolicy `json:"pullPolicy"`
-				PullSecrets []string          `json:"pullSecrets"`
-			} `json:"images"`
-		}
-		if !strings.HasPrefix(m.Labels["helm.sh/chart"], "pose-operator-") || yaml.Unmarshal([]byte(m.Data["config.yaml"]), &config) != nil || config.Images.Runner == "" {
-			continue
-		}
-		if s.RunnerImage == "" {
-			s.RunnerImage = config.Images.Runner
-		}
-		s.PullPolicy, s.PullSecrets = config.Images.PullPolicy, config.Images.PullSecrets
-		return s, nil
-	}
-	if s.RunnerImage != "" {
-		return s, nil
-	}
-	if err != nil {
-		return s, fmt.Errorf("find the image of pose-runner in the operator's ConfigMap: %w; say it with --runner-image, as the chart's image.runner has it", err)
-	}
-	return s, errors.New("no ConfigMap of the pose-operator chart is in this cluster, so the image of pose-runner is not known: say it with --runner-image")
-}
-
 func refused(err error, pod *corev1.Pod) error {
 	switch {
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "PodSecurity"):
@@ -264,94 +249,12 @@ func refused(err error, pod *corev1.Pod) error {
 	return fmt.Errorf("create the pod of the check in namespace %s: %w", pod.Namespace, err)
 }
 
-// remove the pod, also when the person gave up.
-func (c *checker) remove(ctx context.Context, pod *corev1.Pod) {
-	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cleanUp)
-	defer stop()
-	if err := c.client.Delete(ctx, pod, client.GracePeriodSeconds(1)); err != nil && !apierrors.IsNotFound(err) {
-		c.note("pod %s/%s could not be deleted, do it by hand: %v", pod.Namespace, pod.Name, err)
-	}
-}
-
-// wait until the engine's container has ended.
-func (c *checker) wait(ctx context.Context, pod *corev1.Pod) (*corev1.Pod, error) {
-	last := ""
-	gone := fmt.Errorf("pod %s/%s was deleted by somebody else before it could say anything", pod.Namespace, pod.Name)
-	for {
-		if err := c.client.Get(ctx, client.ObjectKeyFromObject(pod), &corev1.Pod{}); apierrors.IsNotFound(err) {
-			return nil, gone
-		}
-		w, err := c.client.Watch(ctx, &corev1.PodList{}, client.InNamespace(pod.Namespace), client.MatchingFields{"metadata.name": pod.Name})
-		if err != nil {
-			return nil, c.gaveUp(ctx, pod, last, err)
-		}
-		for event := range w.ResultChan() {
-			p, ok := event.Object.(*corev1.Pod)
-			if !ok {
-				continue // an error event; the watch is closed and begins anew
-			}
-			if event.Type == watch.Deleted || p.DeletionTimestamp != nil {
-				w.Stop()
-				return nil, gone
-			}
-			state := enginecheck.Look(p)
-			if state.Step != last {
-				last = state.Step
-				c.note("pod %s: %s", p.Name, last)
-			}
-			if state.Ended || state.Stuck != "" {
-				w.Stop()
-			}
-			switch {
-			case state.Ended:
-				return p, nil
-			case state.Stuck != "":
-				return nil, errors.New(state.Stuck)
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return nil, c.gaveUp(ctx, pod, last, ctx.Err())
-		case <-time.After(time.Second): // a server that closes watches at once is not asked in a rush
-		}
-	}
-}
-
-// gaveUp says where a pod stood when the wait ended.
-func (c *checker) gaveUp(ctx context.Context, pod *corev1.Pod, last string, err error) error {
-	if errors.Is(context.Cause(ctx), context.Canceled) {
-		return errors.New("ended before the findings were there; the pod is deleted")
-	}
-	if !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-		return fmt.Errorf("watch pod %s/%s: %w", pod.Namespace, pod.Name, err)
-	}
-	why := ""
-	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cleanUp)
-	defer stop()
-	var events corev1.EventList
-	if c.client.List(ctx, &events, client.InNamespace(pod.Namespace), client.MatchingFields{"involvedObject.name": pod.Name}) == nil {
-		for _, e := range events.Items {
-			if e.Type == corev1.EventTypeWarning {
-				why = fmt.Sprintf("; last warning: %s: %s", e.Reason, e.Message)
-			}
-		}
-	}
-	return fmt.Errorf("the time-out ended while pod %s/%s was: %s%s. Give it more time with --timeout, or mend what it waits for", pod.Namespace, pod.Name, last, why)
-}
-
-func results(r enginecheck.Request, pod *corev1.Pod, log string) *checked {
-	out := &checked{Engine: r.Engine.Name, Variant: r.Variant.Name, Image: r.Variant.Image, Node: pod.Spec.NodeName}
+func results(r enginecheck.Request, pod *corev1.Pod, found []enginecheck.Finding) *checked {
+	out := &checked{Engine: r.Engine.Name, Variant: r.Variant.Name, Image: r.Variant.Image, Node: pod.Spec.NodeName, Findings: found}
 	for _, s := range pod.Status.ContainerStatuses {
 		if s.Name == enginecheck.Container {
 			out.ImageID = s.ImageID
 		}
-	}
-	if doc, ok := enginecheck.Read(log); ok {
-		out.Findings = doc.Findings
-	} else if r.Whole() {
-		out.Findings = []enginecheck.Finding{enginecheck.Silent(pod, log)}
-	} else {
-		out.Findings = []enginecheck.Finding{enginecheck.Started(pod, log)}
 	}
 	if c := meta.FindStatusCondition(r.Engine.Status.Conditions, v1alpha1.ConditionReady); c != nil && c.Status != "True" {
 		out.Findings = append(out.Findings, enginecheck.Finding{

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"os/signal"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -70,7 +73,9 @@ type kubelet struct {
 func (k kubelet) play(ctx context.Context, seen chan<- *corev1.Pod) {
 	for ctx.Err() == nil {
 		var pods corev1.PodList
-		if err := k.c.List(ctx, &pods, client.HasLabels{enginecheck.LabelEngine}); err == nil && len(pods.Items) == 1 {
+		err := k.c.List(ctx, &pods, client.HasLabels{enginecheck.LabelEngine})
+		pods.Items = slices.DeleteFunc(pods.Items, func(p corev1.Pod) bool { return p.GenerateName == "" }) // not of a check
+		if err == nil && len(pods.Items) == 1 {
 			pod := &pods.Items[0]
 			seen <- pod.DeepCopy()
 			for _, s := range k.steps {
@@ -106,7 +111,11 @@ func check(t *testing.T, c client.WithWatch, f checkFlags, engine string, cancel
 			cancel()
 		}
 	})
-	k := &checker{client: c, namespace: "default", notes: &notes, logs: func(_ context.Context, pod *corev1.Pod) (string, error) {
+	if f.operator == "" {
+		f.operator = "pose-system"
+	}
+	later := func() time.Time { return time.Now().Add(time.Hour) }
+	k := &checker{client: c, namespace: "default", notes: &notes, now: later, logs: func(_ context.Context, pod *corev1.Pod) (string, error) {
 		return map[string]string{"phalp": findings}[pod.Labels[enginecheck.LabelEngine]], nil
 	}}
 	r, err := k.check(ctx, f, engine)
@@ -117,6 +126,9 @@ func check(t *testing.T, c client.WithWatch, f checkFlags, engine string, cancel
 		t.Fatal(lerr)
 	}
 	for _, p := range left.Items {
+		if p.GenerateName == "" {
+			continue // the test's own
+		}
 		if p.DeletionTimestamp == nil {
 			t.Errorf("pod %s is left behind", p.Name)
 		}
@@ -127,6 +139,55 @@ func check(t *testing.T, c client.WithWatch, f checkFlags, engine string, cancel
 		return r, p, notes.String(), err
 	default:
 		return r, nil, notes.String(), err
+	}
+}
+
+// podsOf are the names of pods that no check of the test made.
+func podsOf(t *testing.T, c client.WithWatch) string {
+	t.Helper()
+	var pods corev1.PodList
+	if err := c.List(t.Context(), &pods, client.HasLabels{enginecheck.LabelEngine}); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, p := range pods.Items {
+		if p.GenerateName == "" {
+			names = append(names, p.Name)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, " ")
+}
+
+// found wants an error among the findings that a script reads.
+func found(t *testing.T, r *checked, err error, want ...string) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	var out bytes.Buffer
+	err = r.print(&out, "json")
+	for _, w := range append(want, `"level": "error"`) {
+		if err == nil || !strings.Contains(out.String(), w) {
+			t.Errorf("want %s, and exit code 1 (%v), of\n%s", w, err, out.String())
+		}
+	}
+}
+
+// TestEndsWithItsTerminal: the signals would end the test's own process, were they
+// not caught.
+func TestEndsWithItsTerminal(t *testing.T) {
+	for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGTERM} {
+		if signal.Ignored(s) {
+			t.Skipf("%v is ignored here, as under nohup", s)
+		}
+		ctx, stop := untilTold(t.Context())
+		if err := syscall.Kill(os.Getpid(), s); err != nil {
+			t.Fatal(err)
+		}
+		<-ctx.Done()
+		stop()
 	}
 }
 
@@ -148,22 +209,40 @@ func TestEnginesOnACluster(t *testing.T) {
 	}
 	ended := corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: container("engine", corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 8}})}
 
-	t.Run("without the operator's ConfigMap", func(t *testing.T) {
-		if _, _, _, err := check(t, c, checkFlags{}, "phalp", false); err == nil || !strings.Contains(err.Error(), "--runner-image") {
+	config := func(namespace, name, image string) *corev1.ConfigMap {
+		m := &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{"helm.sh/chart": "pose-operator-1.0.0"}},
+			Data:       map[string]string{"config.yaml": "images:\n  runner: " + image + "\n  pullPolicy: Always\n  pullSecrets: [regcred]\n"},
+		}
+		if err := c.Create(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	if err := c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "pose-system"}}); err != nil {
+		t.Fatal(err)
+	}
+	config("default", "planted", "registry.example/evil:1")
+	t.Run("a ConfigMap of somebody else", func(t *testing.T) {
+		if _, _, _, err := check(t, c, checkFlags{}, "phalp", false); err == nil || !strings.Contains(err.Error(), "--runner-image") || !strings.Contains(err.Error(), "--operator-namespace") {
 			t.Errorf("%v", err)
 		}
 	})
-	config := &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "po", Labels: map[string]string{"helm.sh/chart": "pose-operator-1.0.0"}},
-		Data:       map[string]string{"config.yaml": "images:\n  runner: registry.example/runner:1\n  pullPolicy: Always\n  pullSecrets: [regcred]\n"},
-	}
+	config("pose-system", "po", "registry.example/runner:1")
+	t.Run("ConfigMaps that differ", func(t *testing.T) {
+		second := config("pose-system", "po2", "registry.example/runner:2")
+		if _, _, _, err := check(t, c, checkFlags{}, "phalp", false); err == nil || !strings.Contains(err.Error(), "registry.example/runner:1, registry.example/runner:2") {
+			t.Errorf("%v", err)
+		}
+		if err := c.Delete(t.Context(), second); err != nil {
+			t.Fatal(err)
+		}
+	})
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "gpu-0", Labels: map[string]string{
 		"nvidia.com/gpu.compute.major": "12", "nvidia.com/gpu.compute.minor": "0", "nvidia.com/gpu.product": "NVIDIA-B",
 	}}}
-	for _, o := range []client.Object{config, node} {
-		if err := c.Create(t.Context(), o); err != nil {
-			t.Fatal(err)
-		}
+	if err := c.Create(t.Context(), node); err != nil {
+		t.Fatal(err)
 	}
 
 	t.Run("findings", func(t *testing.T) {
@@ -211,17 +290,35 @@ func TestEnginesOnACluster(t *testing.T) {
 		"a node that is full":            {corev1.PodStatus{Phase: corev1.PodFailed, Reason: "Evicted", Message: "low on disk"}, "low on disk"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, _, _, err := check(t, c, checkFlags{}, "phalp", false, step.status); err == nil || !strings.Contains(err.Error(), step.want) {
-				t.Errorf("%v", err)
-			}
+			r, _, _, err := check(t, c, checkFlags{}, "phalp", false, step.status)
+			found(t, r, err, step.want)
 		})
 	}
 	t.Run("no node before the time-out", func(t *testing.T) {
-		_, _, _, err := check(t, c, checkFlags{timeout: 3 * time.Second}, "phalp", false, corev1.PodStatus{
+		r, _, _, err := check(t, c, checkFlags{timeout: 3 * time.Second}, "phalp", false, corev1.PodStatus{
 			Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: `persistentvolumeclaim "w" not found`}},
 		})
-		if err == nil || !strings.Contains(err.Error(), `"w" not found`) || !strings.Contains(err.Error(), "--timeout") {
-			t.Errorf("%v", err)
+		found(t, r, err, `\"w\" not found`, "--timeout")
+	})
+	t.Run("pods of killed checks", func(t *testing.T) {
+		deadline := func(name, engine string, seconds int64) {
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Labels: enginecheck.Labels(engine)}}
+			pod.Spec = corev1.PodSpec{ActiveDeadlineSeconds: &seconds, Containers: []corev1.Container{{Name: "engine", Image: "i"}}}
+			if err := c.Create(t.Context(), pod); err != nil {
+				t.Fatal(err)
+			}
+		}
+		deadline("old", "phalp", 60)
+		deadline("at-work", "phalp", 7200)
+		deadline("another", "mediapipe", 60)
+		(&checker{client: c, namespace: "default", notes: t.Output(), now: time.Now}).sweep(t.Context(), "default", "phalp")
+		stay := podsOf(t, c)
+		_, _, notes, err := check(t, c, checkFlags{}, "phalp", false, ended)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left := podsOf(t, c); stay != "another at-work old" || left != "another at-work" || !strings.Contains(notes, "default/old of an earlier check") {
+			t.Errorf("pods %q stay before the deadline and %q after it\n%s", stay, left, notes)
 		}
 	})
 	t.Run("Ctrl-C", func(t *testing.T) {

@@ -225,34 +225,6 @@ func TestGPUs(t *testing.T) {
 	}
 }
 
-func TestRead(t *testing.T) {
-	doc := `{"apiVersion": "pose.dev/v1alpha1", "kind": "PoseEngineCheck", "findings": [{"level": "error", "name": "a", "what": "b", "remedy": "c"}]}`
-	for name, c := range map[string]struct {
-		log  string
-		want int
-	}{
-		"alone":             {doc, 1},
-		"among other lines": {"warming up\n{\"kind\": 1}\npose-runner: x\n" + doc + "\nbye\n", 1},
-		"cut off":           {doc[:60], -1},
-		"another kind":      {strings.ReplaceAll(doc, "PoseEngineCheck", "Pose"), -1},
-		"its name alone":    {"PoseEngineCheck {", -1},
-		"nothing":           {"", -1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			d, ok := enginecheck.Read(c.log)
-			if got := map[bool]int{false: -1}[ok]; !ok && got != c.want {
-				t.Error("no document was found")
-			} else if ok && len(d.Findings) != c.want {
-				t.Errorf("%+v", d)
-			}
-		})
-	}
-	many := `{"kind": "PoseEngineCheck", "findings": [` + strings.Repeat(`{"level":"ok"},`, 5000) + `{}]}`
-	if d, ok := enginecheck.Read(many); !ok || len(d.Findings) > 500 {
-		t.Error("findings have no bound")
-	}
-}
-
 func TestLook(t *testing.T) {
 	waiting := func(name, reason string) corev1.ContainerStatus {
 		return corev1.ContainerStatus{Name: name, Image: "img", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: "m"}}}

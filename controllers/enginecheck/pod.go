@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -155,17 +156,30 @@ func (r Request) Pod() (*corev1.Pod, error) {
 
 func (r Request) meta() metav1.ObjectMeta {
 	name := "pose-check-" + r.Engine.Name
+	labels := Labels(r.Engine.Name)
+	labels[v1alpha1.LabelVariant], labels[v1alpha1.LabelDevice] = r.Variant.Name, string(r.Variant.Device)
 	return metav1.ObjectMeta{
 		Namespace:    r.Namespace,
 		GenerateName: strings.TrimRight(name[:min(len(name), 57)], "-.") + "-",
-		Labels: map[string]string{
-			"app.kubernetes.io/name":       "pose-engine-check",
-			"app.kubernetes.io/managed-by": "kubectl-pose",
-			LabelEngine:                    strings.TrimRight(r.Engine.Name[:min(len(r.Engine.Name), 63)], "-."),
-			v1alpha1.LabelVariant:          r.Variant.Name,
-			v1alpha1.LabelDevice:           string(r.Variant.Device),
-		},
+		Labels:       labels,
 	}
+}
+
+// Labels that the pods of all checks of an engine have.
+func Labels(engine string) map[string]string {
+	return map[string]string{
+		"app.kubernetes.io/name":       "pose-engine-check",
+		"app.kubernetes.io/managed-by": "kubectl-pose",
+		LabelEngine:                    strings.TrimRight(engine[:min(len(engine), 63)], "-."),
+	}
+}
+
+// Abandoned says whether nobody waits for a check's pod any more: who made it gave
+// up before the deadline that it gave the pod. The deadline itself ends no pod
+// before a node has it, and deletes none.
+func Abandoned(pod *corev1.Pod, now time.Time) bool {
+	d := pod.Spec.ActiveDeadlineSeconds
+	return d != nil && pod.DeletionTimestamp == nil && now.Sub(pod.CreationTimestamp.Time) > time.Duration(*d)*time.Second
 }
 
 // strip leaves what starts the engine. All of a job's volumes that are left without

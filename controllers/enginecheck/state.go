@@ -1,13 +1,16 @@
 package enginecheck
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
 	"github.com/pose-dev/pose-operator/internal/report"
 )
@@ -18,6 +21,9 @@ const (
 	LevelWarning = "warning"
 	LevelError   = "error"
 )
+
+// levels, the worst last.
+var levels = []string{LevelOK, LevelWarning, LevelError}
 
 // Finding is one thing that was looked at.
 type Finding struct {
@@ -44,8 +50,14 @@ const (
 	maxFindings  = 500
 )
 
+// errNoDocument says that a log holds no document of a check.
+var errNoDocument = errors.New("the log holds no findings")
+
 // Read finds the document in the log of a check. Other lines may stand around it.
-func Read(log string) (*Document, bool) {
+// One that says nothing, or what is not understood here, is an error: it does not
+// show that anything was looked at.
+func Read(log string) (*Document, error) {
+	none := errNoDocument
 	for line := range strings.Lines(log) {
 		i := strings.IndexByte(line, '{')
 		if i < 0 || !strings.Contains(line, documentKind) {
@@ -55,10 +67,71 @@ func Read(log string) (*Document, bool) {
 		if err := json.Unmarshal([]byte(line[i:]), &d); err != nil || d.Kind != documentKind {
 			continue
 		}
-		d.Findings = d.Findings[:min(len(d.Findings), maxFindings)]
-		return &d, true
+		if err := d.check(); err != nil {
+			none = err
+			continue
+		}
+		if len(d.Findings) > maxFindings { // what is wrong is not what is left out
+			slices.SortStableFunc(d.Findings, func(a, b Finding) int {
+				return cmp.Compare(slices.Index(levels, b.Level), slices.Index(levels, a.Level))
+			})
+			d.Findings = d.Findings[:maxFindings]
+		}
+		return &d, nil
 	}
-	return nil, false
+	return nil, none
+}
+
+func (d *Document) check() error {
+	if want := v1alpha1.GroupVersion.String(); d.APIVersion != want {
+		return fmt.Errorf("its apiVersion is %.100q, not %s", d.APIVersion, want)
+	}
+	if len(d.Findings) == 0 {
+		return errors.New("it has no findings")
+	}
+	for _, f := range d.Findings {
+		if !slices.Contains(levels, f.Level) {
+			return fmt.Errorf("its finding %.100q has the unknown level %.100q", f.Name, f.Level)
+		}
+	}
+	return nil
+}
+
+// Findings of a check whose pod has ended and left this log; never none. whole is
+// that of its request.
+func Findings(pod *corev1.Pod, log string, whole bool) []Finding {
+	doc, err := Read(log)
+	switch {
+	case err == nil:
+		return append(doc.Findings, unexplained(pod, doc.Findings)...)
+	case !errors.Is(err, errNoDocument):
+		return []Finding{{
+			Level: LevelError, Name: "check", What: "the check's document cannot be used: " + err.Error(),
+			Remedy: "use the engine's adapter and kubectl-pose of one release of the operator",
+		}}
+	case whole:
+		return []Finding{Silent(pod, log)}
+	}
+	return []Finding{Started(pod, log)}
+}
+
+// unexplained is the finding about a check that ended badly though it found no error.
+func unexplained(pod *corev1.Pod, found []Finding) []Finding {
+	ended := ending(pod)
+	if ended != nil && ended.ExitCode == 0 || slices.ContainsFunc(found, func(f Finding) bool { return f.Level == LevelError }) {
+		return nil
+	}
+	f := Finding{Level: LevelError, Name: "check", Remedy: "look at the log of the check's pod, which --keep leaves"}
+	switch {
+	case ended == nil:
+		f.What = "it is not known how it ended: " + pod.Status.Message
+	case ended.Reason == "OOMKilled":
+		f.What = "it ran out of memory after its findings"
+		f.Remedy = "raise resources.limits.memory of the variant"
+	default:
+		f.What = fmt.Sprintf("it ended with exit code %d, and none of its findings says why", ended.ExitCode)
+	}
+	return []Finding{f}
 }
 
 // Started is the finding about an engine of which only its start can be seen:

@@ -249,11 +249,7 @@ func (o *observation) rules(a *attempt.Attempt) []failure.Rule {
 	}
 	e := o.engine.Engine
 	if other, _ := attempt.SplitVariant(a.Variant); other != "" {
-		i := slices.IndexFunc(o.engines, func(e v1alpha1.PoseEngine) bool { return e.Name == other })
-		if i < 0 {
-			return nil
-		}
-		e = &o.engines[i]
+		e = o.named(other)
 	}
 	if e == nil {
 		return nil
@@ -263,6 +259,34 @@ func (o *observation) rules(a *attempt.Attempt) []failure.Rule {
 		return nil
 	}
 	return rules
+}
+
+// named gives an engine, be it ready or not; nil where it is gone.
+func (o *observation) named(name string) *v1alpha1.PoseEngine {
+	i := slices.IndexFunc(o.engines, func(e v1alpha1.PoseEngine) bool { return e.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &o.engines[i]
+}
+
+// lacks says what a result of the last attempt has not, where that ran another
+// engine than the job's own: the one that it was started with, whatever the job
+// would fall back to by now. It is unknown where one of the two is gone.
+func (o *observation) lacks() (what []string, unknown bool) {
+	n := len(o.attempts)
+	if n == 0 {
+		return nil, false
+	}
+	other, _ := attempt.SplitVariant(o.attempts[n-1].Variant)
+	if other == "" {
+		return nil, false
+	}
+	own, made := o.named(o.engine.Name), o.named(other)
+	if own == nil || made == nil {
+		return nil, true
+	}
+	return engine.Lacks(own, made), false
 }
 
 // usable engines of the job: its own, then the one that follows it.
@@ -289,6 +313,7 @@ func (r *Reconciler) planInput(ctx context.Context, o *observation) (plan.Input,
 		Spec: &o.job.Spec, Attempts: o.attempts, Engine: o.engine.Engine,
 		EngineReason: o.engine.Reason, EngineMessage: o.engine.Message,
 		Fallback: plan.Fallback{Name: o.fallback.Name, Engine: o.fallback.Engine, Message: o.fallback.Message},
+		Skipped:  o.job.Status.SkippedVariants,
 		Denied:   r.Policy.Denied(o.job), Now: o.now,
 		Suspended: time.Duration(o.job.Status.SuspendedSeconds) * time.Second,
 	}
@@ -376,10 +401,8 @@ func (r *Reconciler) statusInput(o *observation, d plan.Decision) status.Input {
 		} else {
 			in.FirstVariant = rungs[0].Name()
 		}
-		if o.fallback.Engine != nil {
-			in.Lacks = engine.Lacks(o.engine.Engine, o.fallback.Engine)
-		}
 	}
+	in.Lacks, in.LacksUnknown = o.lacks()
 	if live := attempt.Live(o.attempts); live != nil && r.Progress != nil {
 		if p, ok := r.Progress.Latest(live.Pod.UID); ok {
 			in.Progress = &p

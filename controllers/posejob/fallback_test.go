@@ -123,14 +123,47 @@ func TestTheFallbackEngineIsTheLastRung(t *testing.T) {
 }
 
 func TestAResultOfTheFallbackEngineSaysWhatItLacks(t *testing.T) {
-	p := newPlace(t).withLadder()
-	p.withOther()
-	p.start()
-	p.submit("run", allowEngine, onlyGPU)
-	p.play(p.pod(1), detectorCrash())
-	p.play(p.pod(2), succeeded())
-	j := p.eventually("run", phase(v1alpha1.PhaseSucceeded))
-	p.g.Expect(meta.FindStatusCondition(j.Status.Conditions, v1alpha1.ConditionDegraded).Message).To(ContainSubstring("lacks what that gives: the SMPL body model (smpl.npz)"))
+	const body = "lacks what that gives: the SMPL body model (smpl.npz)"
+	for name, c := range map[string]struct {
+		// while the attempt of the other engine runs
+		meanwhile func(p *place, own, other *v1alpha1.PoseEngine)
+		says      string
+	}{
+		"as it is": {func(*place, *v1alpha1.PoseEngine, *v1alpha1.PoseEngine) {}, body},
+		"although its own names no other engine any more": {func(p *place, own, _ *v1alpha1.PoseEngine) {
+			own.Spec.FallbackEngineName = ""
+			p.must(api.Update(ctx, own))
+		}, body},
+		"although its own names a better one by now": {func(p *place, own, _ *v1alpha1.PoseEngine) {
+			better := gen.Engine(p.engine + "-better").Variants(gen.Variant("cpu", v1alpha1.CPU)).Build()
+			better.Spec.Outputs = own.Spec.Outputs
+			p.must(api.Create(ctx, better))
+			p.Cleanup(func() { _ = api.Delete(ctx, better) })
+			own.Spec.FallbackEngineName = better.Name
+			p.must(api.Update(ctx, own))
+		}, body},
+		"not where nobody can know it": {func(p *place, _, other *v1alpha1.PoseEngine) {
+			p.must(api.Delete(ctx, other))
+		}, "what it lacks is not known"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t).withLadder()
+			other := p.withOther()
+			p.start()
+			p.submit("run", allowEngine, onlyGPU)
+			p.play(p.pod(1), detectorCrash())
+			second := p.pod(2)
+			p.play(second, running())
+			p.eventually("run", phase(v1alpha1.PhaseRunning))
+			var own v1alpha1.PoseEngine
+			p.must(api.Get(ctx, client.ObjectKey{Name: p.engine}, &own))
+			c.meanwhile(p, &own, other)
+			p.g.Consistently(func(g Gomega) { g.Expect(p.pod(2).DeletionTimestamp).To(BeNil()) }).Should(Succeed())
+			p.play(second, succeeded())
+			j := p.eventually("run", phase(v1alpha1.PhaseSucceeded))
+			p.g.Expect(meta.FindStatusCondition(j.Status.Conditions, v1alpha1.ConditionDegraded).Message).To(ContainSubstring(c.says))
+		})
+	}
 }
 
 func TestTheFallbackEngineIsDeniedByDefault(t *testing.T) {

@@ -7,7 +7,8 @@ import (
 )
 
 // Builtin are the rules that hold for every engine, after its own, in the form
-// that an engine's own have. Their actions are plan's, by reason.
+// that an engine's own have. Their actions are plan's, by reason, unless a rule names
+// its own.
 //
 // The order is that of certainty: what the kernel says, what a driver says of
 // its hardware, what names one cause; then what a broken image or the absence of
@@ -56,7 +57,20 @@ var protocolRules = []v1alpha1.FailureRule{
 	{LogPattern: lastWord(`HOST_OUT_OF_MEMORY`), Reason: v1alpha1.ReasonOutOfMemory},
 	{LogPattern: lastWord(`IMAGE_UNSUITABLE`), Reason: v1alpha1.ReasonImageIncompatible},
 	{LogPattern: lastWord(`RESULT_INVALID`), Reason: v1alpha1.ReasonOutputInvalid},
+	{LogPattern: lastWord(outputNotWritable) + `.*/dev/shm.*No space left`, Reason: v1alpha1.ReasonSharedMemoryTooSmall},
+	{LogPattern: lastWord(outputNotWritable) + `.*(?i:` + strings.Join(diskFull, "|") + `)`, Reason: v1alpha1.ReasonScratchSpaceExceeded},
+	{
+		// The disk of the node is broken or read-only, or the folder is not the
+		// engine's to write to: the same node would load all models for the same end.
+		LogPattern:  lastWord(outputNotWritable),
+		Reason:      v1alpha1.ReasonEngineError,
+		Action:      v1alpha1.ActionRetryElsewhere,
+		Explanation: "The engine could not write its results, and not for want of space",
+		Remedy:      "Look at the disk of the node and its kernel log; where every node fails, the user of the variant's image may not write to the output folder: check the variant's securityContext",
+	},
 }
+
+const outputNotWritable = `OUTPUT_NOT_WRITABLE`
 
 func lastWord(codes ...string) string {
 	return `^pose-engine: error code=(?:` + strings.Join(codes, "|") + `)(?: |$)`
@@ -173,13 +187,13 @@ var hostMemoryRules = []v1alpha1.FailureRule{
 	},
 }
 
-var diskRules = []v1alpha1.FailureRule{{
-	LogPattern: words(
-		`No space left on device`, `\bENOSPC\b`, `\[Errno 28\]`, `Disk quota exceeded`, `\[Errno 122\]`, `(?:disk|volume|filesystem|file system) (?:is )?full`, `(?:not enough|insufficient) (?:free )?disk space`, `(?:not enough|insufficient) (?:free )?space (?:on|left|in|available)`,
-		`unexpected pos \d+ vs`, `PytorchStreamWriter failed writing`, `File too large|\[Errno 27\]`, `ephemeral[- ](?:local[- ])?storage`,
-	),
-	Reason: v1alpha1.ReasonScratchSpaceExceeded,
-}}
+// diskFull is how a disk, a quota or a limit of a file's size says that it is used up.
+var diskFull = []string{
+	`No space left on device`, `\bENOSPC\b`, `\[Errno 28\]`, `Disk quota exceeded`, `\[Errno 122\]`, `(?:disk|volume|filesystem|file system) (?:is )?full`, `(?:not enough|insufficient) (?:free )?disk space`, `(?:not enough|insufficient) (?:free )?space (?:on|left|in|available)`,
+	`unexpected pos \d+ vs`, `PytorchStreamWriter failed writing`, `File too large|\[Errno 27\]`, `ephemeral[- ](?:local[- ])?storage`,
+}
+
+var diskRules = []v1alpha1.FailureRule{{LogPattern: words(diskFull...), Reason: v1alpha1.ReasonScratchSpaceExceeded}}
 
 // weightFile is what files with weights or body models are called.
 const weightFile = `\.(?:pth?|ckpt|pkl|onnx|h5|hdf5|caffemodel|prototxt|pb|tflite|task|npz|npy|safetensors|t7|tar|trt|weights|model|gguf|keras)\b`

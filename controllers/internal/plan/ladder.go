@@ -161,8 +161,9 @@ func repeat(in Input, r Rung, number int32, action v1alpha1.Action) (*v1alpha1.A
 
 // nextRung is the first untried rung below the last one that nothing speaks
 // against; with an engine that changed meanwhile, the first untried one of all.
-// What other jobs teach is set aside when nothing else of that engine is left: a
-// result of another engine is a lesser one, and a learned skip no certainty.
+// What other jobs teach is set aside when nothing else of that engine is left,
+// wherever the rung lies: a result of another engine is a lesser one, and a learned
+// skip no certainty.
 func nextRung(in Input, rungs []Rung, without *v1alpha1.SkippedVariant, number int32) (*v1alpha1.Attempt, []v1alpha1.SkippedVariant, *end) {
 	last := v1alpha1.Attempt{}
 	if n := len(in.Attempts); n > 0 {
@@ -170,35 +171,41 @@ func nextRung(in Input, rungs []Rung, without *v1alpha1.SkippedVariant, number i
 	}
 	from := slices.IndexFunc(rungs, func(r Rung) bool { return r.Name() == last.Variant }) + 1
 	var skipped []v1alpha1.SkippedVariant
-	var taught *Rung
-	for i, r := range rungs[from:] {
-		if taught != nil && r.Fallback != taught.Fallback {
-			break
-		}
-		if tried(in, r) {
-			continue
-		}
-		if why := against(in, r); why != nil {
-			skipped = append(skipped, *why)
-			continue
-		}
-		if why := taughtAgainst(in, r); why != nil {
-			skipped = append(skipped, *why)
-			if taught == nil {
-				taught = &rungs[from+i]
+	for _, engine := range byEngine(rungs) {
+		for _, r := range engine[min(from, len(engine)):] {
+			if tried(in, r) {
+				continue
 			}
-			continue
+			why := against(in, r)
+			if why == nil {
+				why = taughtAgainst(in, r)
+			}
+			if why == nil {
+				return intend(in, number, r), skipped, nil
+			}
+			skipped = append(skipped, *why)
 		}
-		return intend(in, number, r), skipped, nil
-	}
-	if taught != nil {
-		skipped = slices.DeleteFunc(skipped, func(s v1alpha1.SkippedVariant) bool { return s.Variant == taught.Name() })
-		return intend(in, number, *taught), skipped, nil
+		from = max(0, from-len(engine))
+		if i := slices.IndexFunc(engine, func(r Rung) bool { return onlyTaughtAgainst(in, r) }); i >= 0 {
+			name := engine[i].Name()
+			skipped = slices.DeleteFunc(skipped, func(s v1alpha1.SkippedVariant) bool { return s.Variant == name })
+			return intend(in, number, engine[i]), skipped, nil
+		}
 	}
 	if without != nil {
 		skipped = append(skipped, *without)
 	}
 	return nil, skipped, nothingLeft(last, skipped)
+}
+
+// byEngine parts the rungs of the job's own engine from those of its fallback
+// engine, which follow them.
+func byEngine(rungs []Rung) [][]Rung {
+	own := slices.IndexFunc(rungs, func(r Rung) bool { return r.Fallback })
+	if own < 0 {
+		return [][]Rung{rungs}
+	}
+	return [][]Rung{rungs[:own], rungs[own:]}
 }
 
 func tried(in Input, r Rung) bool {
@@ -213,6 +220,16 @@ func taughtAgainst(in Input, r Rung) *v1alpha1.SkippedVariant {
 		return nil
 	}
 	return &v1alpha1.SkippedVariant{Variant: r.Name(), Reason: v1alpha1.ReasonLearnedSkip, Message: advice.Message}
+}
+
+// onlyTaughtAgainst: a rung was left out for what other jobs teach, now or further
+// up the ladder, and nothing else keeps it from being tried. A skip may have ended
+// while the attempts after it ran, and the rung is untried all the same.
+func onlyTaughtAgainst(in Input, r Rung) bool {
+	left := taughtAgainst(in, r) != nil || slices.ContainsFunc(in.Skipped, func(s v1alpha1.SkippedVariant) bool {
+		return s.Variant == r.Name() && s.Reason == v1alpha1.ReasonLearnedSkip
+	})
+	return left && !tried(in, r) && against(in, r) == nil
 }
 
 // nothingLeft ends the ladder, for the reason of the last attempt where there

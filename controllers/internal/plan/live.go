@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,10 +110,22 @@ func (in Input) withoutClaim(claim string, since time.Time) Decision {
 		Kind: KindWait, Reason: v1alpha1.ReasonProgressing, Until: since.Add(seconds(in.Spec.StartTimeoutSeconds)),
 		Message: fmt.Sprintf("PersistentVolumeClaim %s does not exist in the job's namespace. Create it, or create the PoseJob again with another URI", claim),
 	}
+	if !namesClaim(in.Spec, claim) {
+		d.Message = fmt.Sprintf("PersistentVolumeClaim %s, from which the PoseEngine's variant mounts its models, does not exist in the job's namespace. Create it there: each namespace of jobs needs one", claim)
+	}
 	if !in.Now.Before(d.Until) {
 		d.Kind, d.Reason, d.Action, d.Until = KindEndPod, v1alpha1.ReasonPodNotStartable, v1alpha1.ActionFail, time.Time{}
 	}
 	return d
+}
+
+// namesClaim: one of the job's own URIs lies on the claim.
+func namesClaim(spec *v1alpha1.PoseJobSpec, claim string) bool {
+	uris := []string{spec.Video.URI, spec.Output.URI}
+	if spec.Video.Boxes != nil {
+		uris = append(uris, spec.Video.Boxes.URI)
+	}
+	return slices.ContainsFunc(uris, func(uri string) bool { return strings.HasPrefix(uri, "pvc://"+claim+"/") })
 }
 
 // patienceWithNode is how long a node may take to prepare a pod before the job

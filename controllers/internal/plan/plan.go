@@ -63,7 +63,9 @@
 //   - those that by their own estimate cannot end before the deadline; after an
 //     attempt that proved too slow, those on the CPU without an estimate as well;
 //   - those that other jobs' attempts teach to skip, while another rung of the
-//     same engine is left and the job does not name its variants itself.
+//     same engine is left and the job does not name its variants itself. Once none
+//     is left, the first of those that were left out for this alone is tried, even
+//     where it lies above the last attempt.
 //
 // # Cost
 //
@@ -79,7 +81,10 @@
 //   - Never a variant outside spec.device or spec.variants, nor one on request that
 //     is not named, nor one that would ignore boxes or miss them.
 //   - Never another engine's variant before each of the job's own was tried or left
-//     out for a reason, nor at all unless spec.fallback.engine allows it.
+//     out for a reason other than what other jobs teach, nor at all unless
+//     spec.fallback.engine allows it.
+//   - Never the end of the ladder before a variant that nothing but other jobs'
+//     attempts speaks against.
 //   - Disruptions never use up the backoff limit.
 //   - The same input gives the same decision.
 package plan
@@ -132,6 +137,8 @@ type Input struct {
 	// nodes that they would rather not run on, by the name of the engine.
 	Learned    map[string]Advice
 	AvoidNodes map[string][]string
+	// Skipped is what the ladder left out so far, as the job's status has it.
+	Skipped []v1alpha1.SkippedVariant
 	// Started is when the job was taken up; Suspended how long it stood still.
 	Started   time.Time
 	Suspended time.Duration

@@ -169,7 +169,10 @@ func TestNext(t *testing.T) {
 			want: plan.KindEndPod, why: v1alpha1.ReasonNoCapacity,
 		},
 		"a claim that does not exist is told from a lack of nodes": {
-			in: input(job(), stuck(-40), pod().Unschedulable(`0/2 nodes are available: persistentvolumeclaim "films" not found.`, -40)), want: plan.KindWait, why: v1alpha1.ReasonProgressing, says: "PersistentVolumeClaim films does not exist", until: 560,
+			in: input(job().Spec(func(s *v1alpha1.PoseJobSpec) { s.Video.URI = "pvc://films/a.mp4" }), stuck(-40), pod().Unschedulable(`0/2 nodes are available: persistentvolumeclaim "films" not found.`, -40)), want: plan.KindWait, why: v1alpha1.ReasonProgressing, says: "PersistentVolumeClaim films does not exist in the job's namespace. Create it, or create the PoseJob again", until: 560,
+		},
+		"a claim with models that does not exist is told by what it is for": {
+			in: input(job(), stuck(-40), pod().Unschedulable(`0/2 nodes are available: persistentvolumeclaim "weights" not found.`, -40)), want: plan.KindWait, why: v1alpha1.ReasonProgressing, says: "weights, from which the PoseEngine's variant mounts its models", until: 560,
 		},
 		"a claim that never comes fails the job": {
 			in: input(job(), stuck(-600), pod().Unschedulable(`0/2 nodes are available: persistentvolumeclaim "films" not found.`, -600)), want: plan.KindEndPod, why: v1alpha1.ReasonPodNotStartable, says: "films", action: v1alpha1.ActionFail,

@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -53,8 +54,8 @@ type world struct {
 	tooSmall map[string]int64
 	// detectors that crashed while loading, by engine and device.
 	crashed map[[3]string]bool
-	// variants that were left out at one time or another.
-	skipped map[string]bool
+	// variants that are left out, with the newest reason, as a status has them.
+	skipped map[string]v1alpha1.SkippedVariant
 	// learned from other jobs, frames of the video, pace of the live attempt.
 	learned map[string]plan.Advice
 	frames  int64
@@ -63,6 +64,9 @@ type world struct {
 
 func (w *world) input() plan.Input {
 	in := plan.Input{Spec: w.spec, Engine: w.engine, Started: w.started, Now: w.now, Done: w.done, Learned: w.learned, Frames: w.frames}
+	for _, name := range slices.Sorted(maps.Keys(w.skipped)) {
+		in.Skipped = append(in.Skipped, w.skipped[name])
+	}
 	if w.pod != nil {
 		in.Pace = w.pace
 	}
@@ -150,11 +154,14 @@ func (w *world) admitted(a *v1alpha1.Attempt) {
 		t.Fatalf("attempt of %s, and the job's own engine has no rung: %v", a.Variant, err)
 	}
 	for _, r := range own {
-		tried := slices.ContainsFunc(w.records, func(b v1alpha1.Attempt) bool { return b.Variant == r.Name() })
-		if !tried && !w.skipped[r.Name()] {
+		if _, skipped := w.skipped[r.Name()]; !w.tried(r.Name()) && !skipped {
 			t.Fatalf("attempt of %s, and %s of the job's own engine was neither tried nor left out", a.Variant, r.Name())
 		}
 	}
+}
+
+func (w *world) tried(variant string) bool {
+	return slices.ContainsFunc(w.records, func(a v1alpha1.Attempt) bool { return a.Variant == variant })
 }
 
 // launchable checks what must hold for every pod that is about to be made.
@@ -311,6 +318,9 @@ func (w *world) event() {
 		w.engineAway--
 	case n == 0:
 		w.engineAway = 2
+	case n == 18 && len(w.learned) > 0: // a skip begins, or ends
+		name := rapid.SampledFrom(slices.Sorted(maps.Keys(w.learned))).Draw(w.t, "learned")
+		w.learned[name] = plan.Advice{Skip: !w.learned[name].Skip, Message: "taught"}
 	case n == 19:
 		w.fallbackAway = !w.fallbackAway
 		w.fallbackLeft = w.fallbackLeft || w.fallbackAway
@@ -357,8 +367,9 @@ func (w *world) step() bool {
 		t.Fatalf("%s, done is %v", d.Kind, w.done)
 	}
 	w.disruptionsAreFree(in, d)
+	w.nothingUntried(in, d)
 	for _, v := range d.Skipped {
-		w.skipped[v.Variant] = true
+		w.skipped[v.Variant] = v
 	}
 	switch d.Kind {
 	case plan.KindSucceed:
@@ -371,6 +382,7 @@ func (w *world) step() bool {
 	case plan.KindLaunch:
 		w.followed(d)
 		w.records = append(w.records, d.Next)
+		delete(w.skipped, d.Next.Variant)
 		if len(w.records) > v1alpha1.MaxAttempts {
 			t.Fatalf("%d attempts", len(w.records))
 		}
@@ -434,7 +446,7 @@ func names(engine string, e *v1alpha1.PoseEngine) []string {
 
 func TestEveryHistoryEnds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := &world{t: t, now: gen.Now, started: gen.Now, tooSmall: map[string]int64{}, crashed: map[[3]string]bool{}, skipped: map[string]bool{}}
+		w := &world{t: t, now: gen.Now, started: gen.Now, tooSmall: map[string]int64{}, crashed: map[[3]string]bool{}, skipped: map[string]v1alpha1.SkippedVariant{}}
 		w.fickle = rapid.IntRange(0, 3).Draw(t, "fickle") == 0
 		w.engine = drawEngine(t, "e")
 		if rapid.Bool().Draw(t, "falls back to another engine") {

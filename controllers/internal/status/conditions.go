@@ -177,8 +177,11 @@ func degraded(s *v1alpha1.PoseJobStatus, wanted string) string {
 func otherEngine(s *v1alpha1.PoseJobStatus, in Input) string {
 	other, variant := attempt.SplitVariant(s.Variant)
 	message := fmt.Sprintf("the result comes from another engine, %s (variant %s on %s), instead of %s", other, variant, s.Device, s.EngineName)
-	if len(in.Lacks) > 0 {
+	switch {
+	case len(in.Lacks) > 0:
 		message += ", and lacks what that gives: " + strings.Join(in.Lacks, ", ")
+	case in.LacksUnknown:
+		message += "; what it lacks is not known, for one of the two PoseEngines is gone"
 	}
 	for _, a := range slices.Backward(s.Attempts) {
 		if engine, _ := attempt.SplitVariant(a.Variant); engine == "" && a.State == v1alpha1.AttemptFailed {

@@ -36,10 +36,10 @@ func TestAResultOfAnotherEngineIsDegraded(t *testing.T) {
 		"where both engines are gone by now": {
 			func() posestatus.Input {
 				in := crashed()
-				in.EngineReady, in.EngineReason, in.FirstVariant = false, v1alpha1.ReasonEngineNotFound, ""
+				in.EngineReady, in.EngineReason, in.FirstVariant, in.LacksUnknown = false, v1alpha1.ReasonEngineNotFound, "", true
 				return in
 			}(),
-			"the result comes from another engine, mediapipe (variant cpu on CPU), instead of phalp. The last attempt with phalp, 1 with variant gpu, failed: DetectorLoadCrash",
+			"the result comes from another engine, mediapipe (variant cpu on CPU), instead of phalp; what it lacks is not known, for one of the two PoseEngines is gone. The last attempt with phalp, 1 with variant gpu, failed: DetectorLoadCrash",
 		},
 		"where the own engine was not tried at all": {
 			input(gen.Job("j").Attempts(other).With(func(j *v1alpha1.PoseJob) {

@@ -38,9 +38,11 @@ type Input struct {
 	EngineReason, EngineMessage string
 	// FirstVariant of the ladder, to say whether the result came from a later.
 	FirstVariant string
-	// Lacks is what a result of the fallback engine has not, of what one of the
-	// job's own engine has; see engine.Lacks.
-	Lacks []string
+	// Lacks is what the result of the last attempt has not, of what one of the job's
+	// own engine has, where that attempt ran another engine; see engine.Lacks.
+	// LacksUnknown says that one of the two engines is gone, and nobody can tell.
+	Lacks        []string
+	LacksUnknown bool
 	// Progress of the live attempt, nil when none was reported.
 	Progress *Progress
 	Now      time.Time

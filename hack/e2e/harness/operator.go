@@ -35,7 +35,7 @@ func Values(s *Store) map[string]any {
 			"image": image("mediapipe"),
 			// Two jobs side by side on a node of two cores.
 			"resources": map[string]any{"requests": map[string]any{"cpu": "300m"}, "limits": map[string]any{"memory": "2Gi"}},
-		}},
+		}, "phalp": map[string]any{"adapter": image("phalp-adapter")}},
 		"podLabels": map[string]any{"pose.dev/build": random(4)}, // the same tag holds another image: start anew
 		"replicas":  1,
 		"verbosity": 1,

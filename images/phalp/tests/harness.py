@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import subprocess
@@ -10,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import contract
 import cv2
 import numpy as np
 
@@ -19,13 +19,12 @@ SOURCES = HERE.parent / "src"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one run of the command ended. peak: resident memory in KiB."""
+    """How one run of the command ended."""
 
     code: int
     out: str
     err: str
     folder: Path
-    peak: int = 0
 
     @property
     def stages(self) -> list[str]:
@@ -34,7 +33,8 @@ class Outcome:
 
     @property
     def result(self) -> dict:
-        return json.loads((self.folder / "pose.json").read_text())
+        """The document, checked against the schema and every rule of docs/pose-json.md, smpl.npz with it."""
+        return contract.load(self.folder)[0]
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
@@ -62,14 +62,15 @@ def phalp(video: Path, folder: Path, home: Path, *options: str, device: str = "c
     return Outcome(process.returncode, out, err, folder)
 
 
-def walkers(path: Path, frames: int, people: int = 2, size: tuple[int, int] = (320, 240)) -> Path:
-    """A video with so many bright rectangles of 60x120 pixels that move a little."""
+def walkers(path: Path, frames: int, people: int = 2, size: tuple[int, int] = (320, 240), body: tuple[int, int] = (60, 120),
+            until: int | None = None) -> Path:
+    """A video with so many bright rectangles, of body's width and height in pixels, that move a little; gone from frame until on."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, size)
     for number in range(frames):
         picture = np.full((size[1], size[0], 3), 40, dtype=np.uint8)
-        for k in range(people):
+        for k in range(people if until is None or number < until else 0):
             x, y = 30 + 140 * k + number % 20, 60 + number % 10
-            cv2.rectangle(picture, (x, y), (x + 59, y + 119), (230, 230, 230), -1)
+            cv2.rectangle(picture, (x, y), (x + body[0] - 1, y + body[1] - 1), (230, 230, 230), -1)
         writer.write(picture)
     writer.release()
     return path

@@ -114,7 +114,7 @@ def make_home(home: Path) -> Path:
     write(cache / "phalp/weights/pose_predictor.yaml", b"configs: {in_feat: 1024, frame_length: 125}\n" * 4)
     write(home / HMR2 / "model_config.yaml", b"MODEL: {IMAGE_SIZE: 256, BACKBONE: {TYPE: vit}}\n" * 4)
     write(home / HMR2 / "checkpoints/epoch=35-step=1000000.ckpt",
-          torch_file({"state_dict": linear("backbone.", 6, 5) | linear("discriminator.", 2, 2), "optimizer_states": [1]}))
+          torch_file({"state_dict": linear("backbone.", 6, 5), "optimizer_states": [1]}))
     for place in PLACES.values():
         write(iopath / place, pickle.dumps({"model": linear("head.", 4, 3), "__author__": "stand-in"}, protocol=4))
     list_digests(iopath)

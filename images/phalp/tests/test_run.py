@@ -67,6 +67,29 @@ def test_given_boxes_load_no_detector_and_keep_their_ids(two_people, home, tmp_p
     assert ids(outcome.result) == [[], []] + [[3, 7]] * 18, "small boxes count as well, from their first frame on"
 
 
+def test_people_too_small_or_too_short_in_sight_are_counted(home, tmp_path):
+    small = phalp(walkers(tmp_path / "small.avi", 12, people=2, body=(30, 60)), tmp_path / "a", home)
+    short = phalp(walkers(tmp_path / "short.avi", 12, people=1, until=3), tmp_path / "b", home)
+    for outcome, filtered in ((small, 2), (short, 1)):
+        assert outcome.code == 0, outcome.err
+        assert outcome.result["people"] == []
+        assert outcome.result["quality"]["peopleFiltered"] == filtered
+
+
+@pytest.mark.parametrize("n_init", ["1", "2", "7"])
+def test_whenever_a_track_is_believed_its_first_frames_belong_to_it(n_init, two_people, home, tmp_path):
+    outcome = phalp(two_people, tmp_path / "out", home, "--set", f"phalp.n_init={n_init}")
+    assert outcome.code == 0, outcome.err
+    assert ids(outcome.result) == [[1, 2]] * 20
+    assert outcome.result["quality"]["peopleFiltered"] == 0
+
+
+def test_one_of_two_people_on_request(two_people, home, tmp_path):
+    outcome = phalp(two_people, tmp_path / "out", home, "--max-people", "1")
+    assert outcome.code == 0, outcome.err
+    assert len(outcome.result["people"]) == 1
+
+
 def test_every_second_frame(two_people, home, tmp_path):
     outcome = phalp(two_people, tmp_path / "out", home, "--frame-stride", "2")
     assert outcome.code == 0, outcome.err
@@ -201,10 +224,16 @@ def test_text_is_not_a_video(home, tmp_path):
     ("gpu_memory", 10, "GPU_OUT_OF_MEMORY", "smaller detector"),
     ("memory", 13, "HOST_OUT_OF_MEMORY", "memory limit"),
     ("download", 8, "WEIGHTS_MISSING", "example.invalid/weights.pth"),
-    ("stdout", 70, "INTERNAL", "wrong body model"),
+    ("stdout_error", 70, "INTERNAL", "wrong body model"),
 ])
 def test_any_fault_of_upstream_ends_the_run(fault, code, name, word, two_people, home, tmp_path):
     assert_fails(phalp(two_people, tmp_path / "out", home, STANDIN_FAULT=fault), code, name, word)
+
+
+def test_the_log_goes_on_when_upstream_takes_stdout_away(two_people, home, tmp_path):
+    outcome = phalp(two_people, tmp_path / "out", home, STANDIN_FAULT="stdout")
+    assert outcome.code == 0, outcome.err
+    assert outcome.stages == STAGES
 
 
 def test_no_gpu(two_people, home, tmp_path):

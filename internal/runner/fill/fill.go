@@ -4,7 +4,7 @@
 //
 // A file appears under its name whole and checked, or not at all: it is written
 // into a folder of this run and then renamed. What a killed run left is removed by
-// the next.
+// the next. Runs on one volume take turns.
 package fill
 
 import (
@@ -38,9 +38,11 @@ const (
 	// recordFile says which source gave which files.
 	recordFile    = ".pose-fill.json"
 	stagingPrefix = ".pose-fill-"
-	maxSmall      = 4 << 20 // bytes of a configuration, record or list of digests
-	maxSources    = 256
-	sayEvery      = 10 * time.Second
+	maxSmall      = 4 << 20 // bytes of a configuration, or of a record
+	// maxDigests bounds the list of digests, in bytes: engines' adapters read no more.
+	maxDigests = 1 << 20
+	maxSources = 256
+	sayEvery   = 10 * time.Second
 )
 
 // Config says what to fetch.
@@ -173,7 +175,14 @@ func Run(ctx context.Context, config *Config, o Options) error {
 	}
 	defer func() { _ = root.Close() }()
 	f := &filler{Options: o, config: config, root: root, record: record{}}
-	f.sweep()
+	unlock, held, err := f.lock(ctx)
+	if err != nil {
+		return fmt.Errorf("lock the volume by its file %s: %w", lockFile, err)
+	}
+	defer unlock()
+	if held {
+		f.sweep()
+	}
 	f.readRecord()
 	for _, s := range config.Sources {
 		if err := f.source(ctx, s); err != nil {
@@ -187,7 +196,7 @@ func Run(ctx context.Context, config *Config, o Options) error {
 	return nil
 }
 
-// sweep removes what a killed run left.
+// sweep removes what a killed run left. The caller holds the lock.
 func (f *filler) sweep() {
 	dir, err := f.root.Open(".")
 	if err != nil {
@@ -203,22 +212,24 @@ func (f *filler) sweep() {
 }
 
 func (f *filler) readRecord() {
-	raw, err := f.small(recordFile)
+	raw, err := f.small(recordFile, maxSmall)
 	if err != nil || json.Unmarshal(raw, &f.record) != nil || f.record == nil {
 		f.record = record{} // everything is looked at anew, and nothing is lost by that
 	}
 }
 
-// small reads a small file.
-func (f *filler) small(name string) ([]byte, error) {
+var errLarge = errors.New("is larger")
+
+// small reads a file of at most limit bytes. A larger one is errLarge.
+func (f *filler) small(name string, limit int64) ([]byte, error) {
 	file, err := f.root.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	raw, err := io.ReadAll(io.LimitReader(file, maxSmall+1))
-	if err == nil && len(raw) > maxSmall {
-		err = fmt.Errorf("%s is larger than %d bytes", name, maxSmall)
+	raw, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err == nil && int64(len(raw)) > limit {
+		err = fmt.Errorf("%s %w than %d bytes", name, errLarge, limit)
 	}
 	return raw, err
 }

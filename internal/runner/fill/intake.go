@@ -171,7 +171,11 @@ func (in intake) write(name string, fill func(io.Writer) error, files *[]File) e
 // those that somebody else listed and that no source gives.
 func (f *filler) writeDigests() error {
 	digests := map[string]string{}
-	if raw, err := f.small(DigestsFile); err == nil {
+	raw, err := f.small(DigestsFile, maxDigests)
+	if errors.Is(err, errLarge) { // to leave lines out would lose somebody's digests
+		return fmt.Errorf("the one on the volume cannot be kept: %w; remove it, or the lines of files that are gone", err)
+	}
+	if err == nil {
 		for line := range strings.Lines(string(raw)) {
 			digest, name, ok := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
 			if name = strings.TrimLeft(name, " *"); ok && isDigest(digest) && name != "" {
@@ -187,6 +191,9 @@ func (f *filler) writeDigests() error {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(digests)) {
 		fmt.Fprintf(&b, "%s  %s\n", digests[name], name)
+	}
+	if b.Len() > maxDigests {
+		return fmt.Errorf("%d files make %d bytes of it, and engines read no more than %d: fetch fewer files onto one volume, or remove the lines of those that are gone", len(digests), b.Len(), maxDigests)
 	}
 	return f.replace(DigestsFile, []byte(b.String()))
 }

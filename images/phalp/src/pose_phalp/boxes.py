@@ -173,8 +173,6 @@ def _collect(rows: Iterable[Tuple[int, Box]]) -> Boxes:
     for index, here in frames.items():
         if with_ids and len({b.id for b in here}) != len(here):
             invalid(f"frame {index} has two boxes with the same id")
-    if not count:
-        invalid("the boxes file holds not one box")
     return Boxes(frames, bool(with_ids))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 from pose_phalp.boxes import Boxes, corners
 
@@ -86,7 +86,9 @@ class Following:
         self.keep_pictures, self.keep_masks = keep_pictures, keep_masks
         self.counts = Counts()
         self.settings = tracker.cfg.phalp
-        self.patience = 1 if boxes else int(self.settings.n_init)
+        # A track is believed from its n_init-th sighting on, but never before its second; a given box at once.
+        self.patience = 1 if boxes else max(int(self.settings.n_init), 2)
+        self.believed: Set[int] = set()  # of the tracks alive
         self.waiting: Deque[Frame] = deque()
         tracker.setup_deepsort()
         self.settings.shot = 0
@@ -96,7 +98,7 @@ class Following:
         for index, time, picture in frames:
             self._feed(Frame(index, self.counts.frames, time), picture)
             self.counts.frames += 1
-            while len(self.waiting) >= max(self.patience, 1):
+            while len(self.waiting) >= self.patience:
                 yield self._hand_on()
         if self.counts.frames < self.patience:
             self._report_all()
@@ -122,6 +124,7 @@ class Following:
         for track in follower.tracks:
             if track.is_confirmed():
                 self._record(track)
+        self.believed &= {track.track_id for track in follower.tracks}
 
     def _describe(self, frame: Frame, picture: Any) -> List[Any]:
         """Finds the people of a frame and describes each by texture, pose and place."""
@@ -146,15 +149,11 @@ class Following:
     def _record(self, track: Any) -> None:
         """Adds a track to the frame just fed, and to those before it where it has only now been believed."""
         history = track.track_data["history"]
-        since = int(track.time_since_update)
-        self._add(self.waiting[-1], track, history[-1], since)
-        if since:
-            return
-        if self.patience == 1:
-            self.counts.tracks += track.hits == 1
-        elif track.hits == self.patience:
+        self._add(self.waiting[-1], track, history[-1], int(track.time_since_update))
+        if track.track_id not in self.believed:
+            self.believed.add(track.track_id)
             self.counts.tracks += 1
-            for back in range(1, self.patience):
+            for back in range(1, min(track.hits, len(history), len(self.waiting))):
                 self._add(self.waiting[-1 - back], track, history[-1 - back], 0)
 
     def _report_all(self) -> None:
