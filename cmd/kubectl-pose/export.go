@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -93,6 +96,8 @@ func runExport(ctx context.Context, from string, f exportFlags, streams generici
 	if ctx == nil { // a command run without one
 		ctx = context.Background()
 	}
+	ctx, stop := untilEnded(ctx)
+	defer stop()
 	say := newProgress(ctx, streams.ErrOut, f.quiet)
 	r, err := openResult(ctx, from, format.UsesSMPL, func(read, size int64) {
 		say.line("checking %s: %d of %d MiB", clipped(from), read>>20, size>>20)
@@ -123,6 +128,12 @@ func runExport(ctx context.Context, from string, f exportFlags, streams generici
 		return e.Encode(exported{Format: format.Name, Files: files}) //nolint:wrapcheck // the terminal's own error
 	}
 	return listWritten(streams.Out, folder, files)
+}
+
+// untilEnded ends a context, too, when the process is told to end or its terminal
+// goes: what was begun is taken away then, as after an interrupt.
+func untilEnded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 }
 
 // maxShown bounds how many files are named to a person.

@@ -41,9 +41,9 @@ type outputFile struct {
 // output collects the files of an export in a hidden folder beside their place, and
 // moves them there once all are complete.
 type output struct {
-	folder string // where the files belong
-	made   bool   // folder is ours
-	work   string // where they are until then
+	folder string   // where the files belong
+	made   []string // folders that are ours: it and those above it, innermost first
+	work   string   // where they are until then
 	force  bool
 	names  []string
 }
@@ -52,10 +52,11 @@ func newOutput(folder string, force bool) (*output, error) {
 	o := &output{folder: folder, force: force}
 	switch info, err := os.Stat(folder); {
 	case errors.Is(err, fs.ErrNotExist):
+		o.made = missing(folder)
 		if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // the person's own folder, as mkdir makes it
+			o.discard()
 			return nil, fmt.Errorf("make the folder of --out: %w", err)
 		}
-		o.made = true
 	case err != nil:
 		return nil, fmt.Errorf("look at --out: %w", err)
 	case !info.IsDir():
@@ -68,6 +69,18 @@ func newOutput(folder string, force bool) (*output, error) {
 	}
 	o.work = work
 	return o, nil
+}
+
+// missing lists a folder and those above it that are not there.
+func missing(folder string) []string {
+	var out []string
+	for {
+		if _, err := os.Lstat(folder); !errors.Is(err, fs.ErrNotExist) {
+			return out
+		}
+		out = append(out, folder)
+		folder = filepath.Dir(folder)
+	}
 }
 
 // create is an export.Create. It refuses a place that is taken at once, before
@@ -104,32 +117,75 @@ func (o *output) free(name string) error {
 	return nil
 }
 
-// commit moves all files to their place. Each is complete when it appears.
+// replacedDir is the folder in the work folder that holds what files of the export
+// have replaced. No file has its name: theirs have an extension.
+const replacedDir = "replaced"
+
+// commit moves all files to their place. Each is complete when it appears. If one
+// cannot be moved, everything is as before.
 func (o *output) commit() ([]outputFile, error) {
+	if o.force {
+		if err := os.Mkdir(filepath.Join(o.work, replacedDir), 0o700); err != nil {
+			return nil, fmt.Errorf("write into the folder of --out: %w", err)
+		}
+	}
 	out := make([]outputFile, 0, len(o.names))
 	for _, name := range o.names {
 		from, to := filepath.Join(o.work, name), filepath.Join(o.folder, name)
 		info, err := os.Stat(from)
 		if err != nil {
-			return nil, fmt.Errorf("finish %s: %w", to, err)
+			err = fmt.Errorf("finish %s: %w", to, err)
+		} else {
+			err = o.place(from, to, name)
 		}
-		if err := o.place(from, to, name); err != nil {
-			o.takeBack(out)
-			return nil, err
+		if err != nil {
+			return nil, errors.Join(err, o.takeBack(append(out, outputFile{Path: to})))
 		}
 		out = append(out, outputFile{Path: to, Size: info.Size()})
 	}
 	return out, nil
 }
 
-// takeBack removes the files of an export that could not be finished; those that
-// replaced another stay, as that is gone.
-func (o *output) takeBack(files []outputFile) {
-	for _, f := range files {
-		if !o.force {
+// takeBack removes the files of an export that could not be finished, and puts those
+// back that they replaced. The last one did not get to its place.
+func (o *output) takeBack(files []outputFile) error {
+	var failed error
+	for i, f := range files {
+		old := filepath.Join(o.work, replacedDir, filepath.Base(f.Path))
+		if _, err := os.Lstat(old); o.force && err == nil {
+			if err := os.Rename(old, f.Path); err != nil {
+				failed = errors.Join(failed, fmt.Errorf("put back what was at %s: %w; it is in %s", f.Path, err, old))
+			}
+			continue
+		}
+		if i < len(files)-1 {
 			_ = os.Remove(f.Path) // the error that led here counts
 		}
 	}
+	if failed != nil {
+		o.work = "" // it holds the person's own files
+	}
+	return failed
+}
+
+// setAside keeps what is at a place, so that it can be put back: by a second name for it,
+// so that the place is never empty, or else by moving it.
+func (o *output) setAside(path, name string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look at %s: %w", path, err)
+	}
+	aside := filepath.Join(o.work, replacedDir, name)
+	if info.Mode().IsRegular() && os.Link(path, aside) == nil {
+		return nil
+	}
+	if err := os.Rename(path, aside); err != nil {
+		return fmt.Errorf("set %s aside: %w", path, err)
+	}
+	return nil
 }
 
 // place renames; without --force by a link, which fails where somebody else made
@@ -147,6 +203,13 @@ func (o *output) place(from, to, name string) error {
 		if err := o.free(name); err != nil {
 			return err
 		}
+	} else {
+		if err := o.free(name); err != nil { // a folder by now
+			return err
+		}
+		if err := o.setAside(to, name); err != nil {
+			return err
+		}
 	}
 	if err := os.Rename(from, to); err != nil {
 		return fmt.Errorf("finish %s: %w", to, err)
@@ -160,7 +223,9 @@ func (o *output) discard() {
 	if o.work != "" {
 		_ = os.RemoveAll(o.work) // what cannot be removed is hidden and named for what it is
 	}
-	if o.made {
-		_ = os.Remove(o.folder) // stays if it holds anything
+	for _, folder := range o.made {
+		if os.Remove(folder) != nil {
+			return // it holds something, so those above it do, too
+		}
 	}
 }

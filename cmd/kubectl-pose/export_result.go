@@ -125,11 +125,10 @@ func (r *localResult) loadSMPL(ctx context.Context, p place, file string) error 
 	if info.Size() > maxSMPL {
 		return fmt.Errorf("%s has %d bytes, more than the %d that are read", file, info.Size(), int64(maxSMPL))
 	}
-	parameters, err := result.ReadSMPL(f, info.Size())
-	if err != nil {
-		return fmt.Errorf("read the body model's parameters: %w", err)
+	if err := r.source.Attach(&interruptibleAt{ctx: ctx, r: f}, info.Size(), limits); err != nil {
+		return fmt.Errorf("read %s: %w", file, err)
 	}
-	return r.source.Attach(parameters, limits)
+	return nil
 }
 
 // check compares a file with the manifest's digest, where there is one.
@@ -274,9 +273,24 @@ type interruptible struct {
 	report     func(read, size int64) // nil: nobody asks
 }
 
+var errInterrupted = errors.New("interrupted")
+
+// interruptibleAt ends reading at any place when the person interrupts the command.
+type interruptibleAt struct {
+	ctx context.Context // reading ends with it
+	r   io.ReaderAt
+}
+
+func (i *interruptibleAt) ReadAt(p []byte, at int64) (int, error) {
+	if i.ctx.Err() != nil {
+		return 0, errInterrupted
+	}
+	return i.r.ReadAt(p, at) //nolint:wrapcheck // the reader's own error
+}
+
 func (i *interruptible) Read(p []byte) (int, error) {
 	if i.ctx.Err() != nil {
-		return 0, errors.New("interrupted")
+		return 0, errInterrupted
 	}
 	n, err := i.ReadSeeker.Read(p)
 	if i.read += int64(n); i.report != nil {

@@ -6,11 +6,15 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
@@ -244,6 +248,95 @@ func TestExportEndsWhenInterrupted(t *testing.T) {
 	}
 	if got := listing(t, filepath.Dir(out)); len(got) > 0 {
 		t.Errorf("it left %q", got)
+	}
+}
+
+// TestExportEndsWhileParametersAreRead: smpl.npz is read with the same patience.
+func TestExportEndsWhileParametersAreRead(t *testing.T) {
+	p, err := findResult(testResult + "smpl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &localResult{opened: []io.Closer{p.root}}
+	defer r.Close()
+	if err := r.load(context.Background(), testResult+"smpl", p, false); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := r.loadSMPL(ctx, p, "smpl.npz"); !errors.Is(err, errInterrupted) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestExportEndsWhenTold: kill sends SIGTERM, a terminal that closes SIGHUP.
+func TestExportEndsWhenTold(t *testing.T) {
+	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP} {
+		guard := make(chan os.Signal, 1)
+		signal.Notify(guard, s) // the test must not end with it
+		ctx, stop := untilEnded(context.Background())
+		if err := syscall.Kill(os.Getpid(), s); err != nil {
+			t.Fatal(err)
+		}
+		<-guard
+		select {
+		case <-ctx.Done():
+		case <-time.After(10 * time.Second):
+			t.Errorf("%v does not end it", s)
+		}
+		stop()
+		signal.Stop(guard)
+	}
+}
+
+// TestExportThatFailsTakesItsFoldersAway: those above the folder of --out, too.
+func TestExportThatFailsTakesItsFoldersAway(t *testing.T) {
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "mine"), nil)
+	args := []string{"export", testResult + "smpl", "--format", "csv", "--out", filepath.Join(dir, "a", "b", "c"), "--person", "7"}
+	if _, err := say(t, "", args...); err == nil {
+		t.Fatal("it found a person who is not there")
+	}
+	if got := listing(t, dir); !slices.Equal(got, []string{"mine"}) {
+		t.Errorf("it left %q", got)
+	}
+}
+
+// TestExportPutsBackWhatItReplaced when a later file finds no place.
+func TestExportPutsBackWhatItReplaced(t *testing.T) {
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "a"), []byte("mine"))
+	if err := os.Symlink("a", filepath.Join(dir, "b")); err != nil {
+		t.Fatal(err)
+	}
+	o, err := newOutput(dir, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a", "b", "c", "d"} {
+		w, err := o.create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "d"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.commit(); err == nil || !strings.Contains(err.Error(), "d is a folder") {
+		t.Errorf("error %v", err)
+	}
+	o.discard()
+	if got := listing(t, dir); !slices.Equal(got, []string{"a", "b", "d"}) {
+		t.Errorf("it left %q", got)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "a")); err != nil || string(b) != "mine" {
+		t.Errorf("a is now %q, %v", b, err)
+	}
+	if target, err := os.Readlink(filepath.Join(dir, "b")); err != nil || target != "a" {
+		t.Errorf("b leads to %q, %v", target, err)
 	}
 }
 

@@ -148,20 +148,25 @@ func (s Set) Cut(v Video) (Set, error) {
 	return out, nil
 }
 
-// check one box, the nth of its frame.
+// check one box, the nth of its frame. It runs for millions of good ones, so words
+// are made for a bad one only.
 func (v Video) check(b Box, nth int) error {
-	place := fmt.Sprintf("frame %d, boxes[%d]", b.Frame, nth)
 	w, h := float64(v.Width), float64(v.Height)
-	box := fmt.Sprintf("[%s, %s, %s, %s]", number(b.X), number(b.Y), number(b.W), number(b.H))
 	switch {
 	case v.SourceFrames > 0 && int64(b.Frame) >= v.SourceFrames:
 		return invalid(fmt.Sprintf("frame %d", b.Frame), "the video has %d frames, numbered 0 to %d: the boxes are of another video, or count from 1 (B7)", v.SourceFrames, v.SourceFrames-1)
 	case b.W > 3*w || b.H > 3*h:
-		return invalid(place, "box %s is more than three times as large as the picture of %dx%d pixels: are its numbers x, y, width, height, in pixels of this video? (B4)", box, v.Width, v.Height)
+		return b.wrong(nth, "is more than three times as large as the picture of %dx%d pixels: are its numbers x, y, width, height, in pixels of this video? (B4)", v.Width, v.Height)
 	case b.X >= w || b.Y >= h || b.X+b.W <= 0 || b.Y+b.H <= 0:
-		return invalid(place, "box %s lies outside the picture of %dx%d pixels: leave it out, or scale the boxes to this video (B4)", box, v.Width, v.Height)
+		return b.wrong(nth, "lies outside the picture of %dx%d pixels: leave it out, or scale the boxes to this video (B4)", v.Width, v.Height)
 	}
 	return nil
+}
+
+// wrong says what is wrong with the nth box of its frame.
+func (b Box) wrong(nth int, format string, args ...any) error {
+	box := fmt.Sprintf("box [%s, %s, %s, %s] ", number(b.X), number(b.Y), number(b.W), number(b.H))
+	return invalid(fmt.Sprintf("frame %d, boxes[%d]", b.Frame, nth), box+format, args...)
 }
 
 func number(f float64) string { return strconv.FormatFloat(f, 'g', 6, 64) }

@@ -287,6 +287,22 @@ func TestCut(t *testing.T) {
 	}
 }
 
+// TestCutMakesNoWordsForGoodBoxes: there may be five million of them.
+func TestCutMakesNoWordsForGoodBoxes(t *testing.T) {
+	s := boxes.Set{Boxes: make([]boxes.Box, 1000)}
+	for i := range s.Boxes {
+		s.Boxes[i] = boxes.Box{Frame: int32(i / 3), X: 1, Y: 2, W: 10, H: 20, Score: -1, ID: -1}
+	}
+	allocations := testing.AllocsPerRun(5, func() {
+		if _, err := s.Cut(boxes.Video{Width: 100, Height: 50, Frames: 400, SourceFrames: 400}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if allocations > 10 {
+		t.Errorf("%v allocations for %d boxes", allocations, len(s.Boxes))
+	}
+}
+
 func TestWrites(t *testing.T) {
 	for name, c := range map[string]struct {
 		set    boxes.Set

@@ -19,7 +19,10 @@ func (j *job) bvhOfSMPL() error {
 		return err
 	}
 	for _, t := range j.tracks {
-		m, p := j.smplPerson(t)
+		m, p, err := j.smplPerson(t)
+		if err != nil {
+			return err
+		}
 		if err := j.bvhFile(t.ID, p); err != nil {
 			return err
 		}
@@ -29,8 +32,8 @@ func (j *job) bvhOfSMPL() error {
 }
 
 // smplPerson gathers the entries of one person; Source.Attach has checked that they
-// are those of the document.
-func (j *job) smplPerson(t result.Track) (*motion, performance) {
+// are those of the document, as it was then.
+func (j *job) smplPerson(t result.Track) (*motion, performance, error) {
 	s := j.src.SMPL
 	m := &motion{track: t}
 	var entries []int
@@ -41,7 +44,11 @@ func (j *job) smplPerson(t result.Track) (*motion, performance) {
 			m.seen = append(m.seen, s.Observed[i])
 		}
 	}
-	r, rest := j.smplRig(slices.Index(s.PersonID, int32(t.ID))) //nolint:gosec // ids are below 2³¹
+	at := slices.Index(s.PersonID, int32(t.ID)) //nolint:gosec // ids are below 2³¹
+	if at < 0 || len(entries) == 0 {
+		return nil, performance{}, errChanged
+	}
+	r, rest := j.smplRig(at)
 	return m, performance{rig: r, frames: m.frames, at: func(k int) stance {
 		i := entries[k]
 		out := stance{turns: make([]quat, smplJoints)}
@@ -51,7 +58,7 @@ func (j *job) smplPerson(t result.Track) (*motion, performance) {
 			out.turns[b+1] = rotation(s.BodyPose[i][b]).quaternion()
 		}
 		return out
-	}}
+	}}, nil
 }
 
 // smplRig makes a rig of a person's rest pose, and gives the pelvis there.

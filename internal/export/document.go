@@ -31,14 +31,23 @@ func NewSource(r io.ReadSeeker, limits result.Limits) (*Source, error) {
 	return s, s.walk(nil)
 }
 
-// Attach adds the parameters that Head.Parametric names, after a check that they
-// are those of this document. It reads the document once more.
-func (s *Source) Attach(parameters *result.SMPL, limits result.Limits) error {
+// Attach adds the parameters that Head.Parametric names, a smpl.npz of size bytes.
+// It checks them, then that they are those of this document, which it reads once
+// more, and only then loads them: so their memory is bounded by the document's
+// entries, not by what a file of a few megabytes unpacks to.
+func (s *Source) Attach(smpl io.ReaderAt, size int64, limits result.Limits) error {
+	parameters, err := result.CheckSMPL(smpl, size)
+	if err != nil {
+		return fmt.Errorf("read the body model's parameters: %w", err)
+	}
 	if _, err := s.r.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("read pose.json again: %w", err)
 	}
 	if _, err := result.ValidatePair(s.r, limits, 0, parameters); err != nil {
 		return fmt.Errorf("pose.json and smpl.npz are not of one result: %w", err)
+	}
+	if err := parameters.Load(smpl, size); err != nil {
+		return fmt.Errorf("read the body model's parameters: %w", err)
 	}
 	s.SMPL = parameters
 	return nil

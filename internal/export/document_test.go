@@ -1,10 +1,17 @@
 package export
 
 import (
+	"archive/zip"
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -107,9 +114,125 @@ func TestADocumentThatChangesWhileItIsRead(t *testing.T) {
 }
 
 func TestSMPLOfAnotherResult(t *testing.T) {
-	s := open(t, "smpl")
-	if err := open(t, "mediapipe").Attach(s.SMPL, roomy); err == nil || !strings.Contains(err.Error(), "not of one result") {
+	if err := attach(t, open(t, "mediapipe"), "smpl/smpl.npz"); err == nil || !strings.Contains(err.Error(), "not of one result") {
 		t.Error(err)
+	}
+}
+
+// inflated is testdata/smpl/smpl.npz with n equal entries, in which each person is
+// seen once in a frame. It has a few hundred kilobytes, whatever n is.
+func inflated(t *testing.T, n int) []byte {
+	t.Helper()
+	old, err := zip.OpenReader(filepath.Join("testdata", "smpl", "smpl.npz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	identity := func(joints int) []byte {
+		return bytes.Repeat(floats(1, 0, 0, 0, 1, 0, 0, 0, 1), joints)
+	}
+	inner := map[string]struct {
+		descr, shape string
+		item         []byte
+	}{
+		"observed": {"|b1", "", []byte{1}}, "global_orient": {"<f4", "3, 3", identity(1)}, "body_pose": {"<f4", "23, 3, 3", identity(23)},
+		"betas": {"<f4", "10", floats(make([]float32, 10)...)}, "translation": {"<f4", "3", floats(0, 0, 5)}, "id": {}, "frame": {},
+	}
+	for _, f := range old.File {
+		w, err := z.Create(f.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimSuffix(f.Name, ".npy")
+		a, again := inner[name]
+		switch {
+		case !again:
+			r, err := f.Open()
+			if err == nil {
+				_, err = io.Copy(w, r)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			continue
+		case a.descr == "":
+			a.descr = "<i4"
+		}
+		header := fmt.Sprintf("{'descr': '%s', 'fortran_order': False, 'shape': (%d, %s), }\n", a.descr, n, a.shape)
+		_, _ = w.Write(append([]byte("\x93NUMPY\x01\x00"), byte(len(header)), 0)) // to memory, as all that follows
+		_, _ = io.WriteString(w, header)
+		for i := range n {
+			switch name { // two people in each frame
+			case "frame":
+				a.item = binary.LittleEndian.AppendUint32(nil, uint32(i/2))
+			case "id":
+				a.item = binary.LittleEndian.AppendUint32(nil, uint32(i%2+1))
+			}
+			_, _ = w.Write(a.item)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func floats(values ...float32) []byte {
+	var out []byte
+	for _, f := range values {
+		out = binary.LittleEndian.AppendUint32(out, math.Float32bits(f))
+	}
+	return out
+}
+
+// TestSMPLIsComparedBeforeItIsLoaded: a small file that unpacks to far more than the
+// document has entries for is refused without the memory that it asks for.
+func TestSMPLIsComparedBeforeItIsLoaded(t *testing.T) {
+	const entries = 100_000 // 108 MB once they are loaded
+	b := inflated(t, entries)
+	s := open(t, "smpl")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	err := s.Attach(bytes.NewReader(b), int64(len(b)), roomy)
+	runtime.ReadMemStats(&after)
+	if err == nil || !strings.Contains(err.Error(), "not of one result") {
+		t.Fatalf("error %v", err)
+	}
+	if taken := after.TotalAlloc - before.TotalAlloc; len(b) > 2<<20 || taken > 32<<20 {
+		t.Errorf("a file of %d bytes took %d bytes of memory", len(b), taken)
+	}
+}
+
+// TestAPersonWithoutParameters: what was checked may be another file by now.
+func TestAPersonWithoutParameters(t *testing.T) {
+	for name, change := range map[string]func(*Source){
+		"an id that is not in smpl.npz": func(s *Source) { s.Head.People[0].ID = 77 },
+		"an id without entries":         func(s *Source) { s.SMPL.ID = make([]int32, len(s.SMPL.ID)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, "smpl")
+			change(s)
+			if _, err := run(t, s, "bvh", Options{}); !errors.Is(err, errChanged) {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
+// TestNamesThatDifferByCase: encoding/json, which reads frames here, would take the
+// second for the first, and the last for the truth.
+func TestNamesThatDifferByCase(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("testdata", "smpl", "pose.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, twin := range []string{`"FRAMES":3000000,"frames":`, `"frames":12,"Frames":`} {
+		text := strings.Replace(string(b), `"frames":`, twin, 1)
+		if _, err := NewSource(strings.NewReader(text), roomy); err == nil || !strings.Contains(err.Error(), "by case only") {
+			t.Errorf("%s: error %v", twin, err)
+		}
 	}
 }
 

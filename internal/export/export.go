@@ -4,7 +4,7 @@
 // It is pure: a document and a body model's parameters in, bytes out. Rules:
 //
 //   - pose.json is read as a stream. COCO, OpenPose and CSV hold one frame at a
-//     time; BVH, TRC and C3D, which want one file a person, hold the 3D joints of
+//     time, of which a valid document bounds the bytes; BVH, TRC and C3D, which want one file a person, hold the 3D joints of
 //     the chosen people in 32-bit floats, at most a third of pose.json's size.
 //   - Nothing is invented in silence: what was interpolated, derived or left out is
 //     said in the README that goes with every format that cannot say it itself.

@@ -48,19 +48,21 @@ func open(t *testing.T, folder string) *Source {
 		t.Fatal(err)
 	}
 	if p := s.Head.Parametric; p != nil {
-		b, err := os.ReadFile(filepath.Join("testdata", folder, p.File))
-		if err != nil {
-			t.Fatal(err)
-		}
-		parameters, err := result.ReadSMPL(bytes.NewReader(b), int64(len(b)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Attach(parameters, roomy); err != nil {
+		if err := attach(t, s, folder+"/"+p.File); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return s
+}
+
+// attach the parameters of a file in testdata.
+func attach(t *testing.T, s *Source, file string) error {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", filepath.FromSlash(file)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Attach(bytes.NewReader(b), int64(len(b)), roomy)
 }
 
 func run(t *testing.T, s *Source, format string, o Options) (files, error) {

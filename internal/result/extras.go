@@ -45,7 +45,7 @@ func (v *validator) positive(high float64) (float64, error) {
 
 func (v *validator) readCamera() error {
 	c := &Camera{}
-	err := v.object([]string{"model", "focalLengthPx", "focalLengthOrigin", "principalPoint"}, func(name string) (bool, error) {
+	err := v.object([]string{"model", "focalLengthPx", "focalLengthOrigin", "principalPoint"}, []string{"caveats"}, func(name string) (bool, error) {
 		var err error
 		switch name {
 		case "model":
@@ -78,7 +78,7 @@ func (v *validator) readQuality() error {
 		*into = &n
 		return err
 	}
-	err := v.object([]string{"coverage", "gaps"}, func(name string) (bool, error) {
+	err := v.object([]string{"coverage", "gaps"}, []string{"idSwitchesSuspected", "peopleFiltered", "peopleNotSelected"}, func(name string) (bool, error) {
 		var err error
 		switch name {
 		case "coverage":
@@ -105,7 +105,7 @@ var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 func (v *validator) readParametric() error {
 	p := &Parametric{}
-	err := v.object([]string{"model", "file"}, func(name string) (bool, error) {
+	err := v.object([]string{"model", "file"}, nil, func(name string) (bool, error) {
 		var err error
 		switch name {
 		case "model":

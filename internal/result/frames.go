@@ -6,7 +6,7 @@ func (v *validator) readPeople() error {
 	last := int64(0)
 	_, err := v.array(v.limits.People, func(int64) error {
 		var t Track
-		err := v.object([]string{"id", "firstFrame", "lastFrame", "framesSeen"}, func(name string) (bool, error) {
+		err := v.object([]string{"id", "firstFrame", "lastFrame", "framesSeen"}, nil, func(name string) (bool, error) {
 			var err error
 			switch name {
 			case "id":
@@ -40,7 +40,7 @@ func (v *validator) readFrames() error {
 		if i >= v.video.Frames {
 			return v.fail("video.frames announces %d frames only (R2)", v.video.Frames)
 		}
-		return v.readFrame(i)
+		return v.part(func() error { return v.readFrame(i) })
 	})
 	if err != nil {
 		return err
@@ -65,7 +65,7 @@ func (v *validator) readFrames() error {
 
 func (v *validator) readFrame(i int64) error {
 	v.frameSeen, v.frameTimed = false, false
-	err := v.object([]string{"index", "people"}, func(name string) (bool, error) {
+	err := v.object([]string{"index", "people"}, []string{"time"}, func(name string) (bool, error) {
 		switch name {
 		case "time":
 			v.frameTimed = true
@@ -107,7 +107,7 @@ type seenPerson struct {
 
 func (v *validator) readPerson(frame, last int64) (int64, error) {
 	p := seenPerson{observed: true}
-	err := v.object([]string{"id", "bbox", "score", "joints2d"}, func(name string) (bool, error) {
+	err := v.object([]string{"id", "bbox", "score", "joints2d"}, []string{"observed", "joints3d", "translation"}, func(name string) (bool, error) {
 		var err error
 		switch name {
 		case "id":

@@ -29,7 +29,10 @@ type array struct {
 }
 
 // openArchive lists the files of an .npz. The directory is bounded before
-// archive/zip reads it, as that takes memory for whatever the file claims.
+// archive/zip reads it, as that takes memory for whatever the file holds: it reads
+// entries until one is none, whatever the size that is claimed, and compares their
+// number modulo 65 536. A directory that begins where the end record says and ends
+// at that record has at most maxDirectory bytes, so some 1 400 entries.
 func openArchive(r io.ReaderAt, size int64) (map[string]*zip.File, error) {
 	if size < endOfZip || size > maxArchive {
 		return nil, fmt.Errorf("a zip archive of %d to %d bytes expected, it has %d", endOfZip, int64(maxArchive), size)
@@ -38,12 +41,15 @@ func openArchive(r io.ReaderAt, size int64) (map[string]*zip.File, error) {
 	if _, err := r.ReadAt(end[:], size-endOfZip); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read the archive's end: %w", err)
 	}
-	files, directory, offset := binary.LittleEndian.Uint16(end[10:]), binary.LittleEndian.Uint32(end[12:]), binary.LittleEndian.Uint32(end[16:])
+	here, files := binary.LittleEndian.Uint16(end[8:]), binary.LittleEndian.Uint16(end[10:])
+	directory, offset := binary.LittleEndian.Uint32(end[12:]), binary.LittleEndian.Uint32(end[16:])
 	switch {
 	case string(end[:4]) != "PK\x05\x06":
 		return nil, errors.New("the file does not end as a zip archive: it is none, or was cut off")
 	case files > maxArrays || directory > maxDirectory || offset == 1<<32-1:
 		return nil, fmt.Errorf("an archive of at most %d arrays expected, it has %d", maxArrays, files)
+	case here != files || int64(offset)+int64(directory) != size-endOfZip:
+		return nil, fmt.Errorf("the archive's list of %d files does not lie where its end says, %d bytes from byte %d on: write it as numpy.savez does, in one part", files, directory, offset)
 	}
 	z, err := zip.NewReader(r, size)
 	if err != nil {

@@ -41,37 +41,51 @@ type SMPL struct {
 	light bool // numbers are checked and dropped
 }
 
-// ReadSMPL reads and checks a smpl.npz of size bytes: types and shapes, finite
-// numbers, rotations, and entries in order. It takes memory of about 1.1 kB an
-// entry, for what the file really holds. Errors say which array is wrong.
-func ReadSMPL(r io.ReaderAt, size int64) (*SMPL, error) {
-	return readSMPL(r, size, &SMPL{})
-}
-
-// CheckSMPL checks all that ReadSMPL checks and keeps only which entry is of whom
-// and when, for ValidatePair: poses, shapes, places and rest joints stay nil. It
-// takes about 9 bytes an entry.
+// CheckSMPL reads a smpl.npz of size bytes to its end and checks it: types and
+// shapes, finite numbers, rotations, and entries in order. It keeps only which
+// entry is of whom and when, for ValidatePair: poses, shapes, places and rest joints
+// stay nil. It takes about 9 bytes an entry, and half as much again while that
+// grows. Errors say which array is wrong.
 func CheckSMPL(r io.ReaderAt, size int64) (*SMPL, error) {
-	return readSMPL(r, size, &SMPL{light: true})
-}
-
-func readSMPL(r io.ReaderAt, size int64, s *SMPL) (*SMPL, error) {
-	files, err := openArchive(r, size)
-	if err != nil {
-		return nil, fmt.Errorf("smpl.npz: %w", err)
-	}
-	for _, step := range []func(map[string]*zip.File) error{s.readScalars, s.readOrder, s.readPoses, s.readPeople} {
-		if err := step(files); err != nil {
-			return nil, fmt.Errorf("smpl.npz: %w", err)
-		}
+	s := &SMPL{light: true}
+	if err := s.read(r, size, s.readScalars, s.readOrder, s.readPoses, s.readPeople); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
 
-// into reads n items of a numeric array of the given type and inner shape into a
-// slice that grows with what is read, or checks and drops them. n < 0 takes any
-// length.
-func into[T any](files map[string]*zip.File, name, descr string, n int64, inner []int64, drop bool, item func([]byte) (T, error)) ([]T, error) {
+// Load reads what CheckSMPL dropped, from the same file. It takes about 1.1 kB an
+// entry, and a small file can announce millions that all look alike: call it once
+// ValidatePair has found no more entries than the document has. After an error s is
+// of no use.
+func (s *SMPL) Load(r io.ReaderAt, size int64) error {
+	s.light = false
+	return s.read(r, size, s.readPoses, s.readPeople)
+}
+
+func (s *SMPL) read(r io.ReaderAt, size int64, steps ...func(map[string]*zip.File) error) error {
+	files, err := openArchive(r, size)
+	if err != nil {
+		return fmt.Errorf("smpl.npz: %w", err)
+	}
+	for _, step := range steps {
+		if err := step(files); err != nil {
+			return fmt.Errorf("smpl.npz: %w", err)
+		}
+	}
+	return nil
+}
+
+// count is how many items an array may have: at least and at most.
+type count [2]int64
+
+func exactly(n int) count { return count{int64(n), int64(n)} }
+
+func atMost(n int64) count { return count{0, n} }
+
+// into reads the items of a numeric array of the given type and inner shape into a
+// slice that grows with what is read, or checks and drops them.
+func into[T any](files map[string]*zip.File, name, descr string, n count, inner []int64, drop bool, item func([]byte) (T, error)) ([]T, error) {
 	a, err := openArray(files, name)
 	if err != nil {
 		return nil, err
@@ -81,8 +95,11 @@ func into[T any](files map[string]*zip.File, name, descr string, n int64, inner 
 	if err != nil {
 		return nil, err
 	}
-	if n >= 0 && got != n || got > maxEntries {
-		return nil, fmt.Errorf("array %q has %d entries, %d expected (at most %d)", name, got, n, maxEntries)
+	switch {
+	case n[0] == n[1] && got != n[0]:
+		return nil, fmt.Errorf("array %q has %d entries, %d expected", name, got, n[0])
+	case got > n[1]:
+		return nil, fmt.Errorf("array %q has %d entries, at most %d are read", name, got, n[1])
 	}
 	size := int64(width(descr))
 	for _, d := range inner {
@@ -167,10 +184,10 @@ func scalar(files map[string]*zip.File, name string) (float64, error) {
 // readOrder reads which entry is whom and when; entries ascend by frame, then id.
 func (s *SMPL) readOrder(files map[string]*zip.File) error {
 	var err error
-	if s.Frame, err = into(files, "frame", "<i4", -1, nil, false, whole(0, maxFrames-1)); err != nil {
+	if s.Frame, err = into(files, "frame", "<i4", atMost(maxEntries), nil, false, whole(0, maxFrames-1)); err != nil {
 		return err
 	}
-	n := int64(len(s.Frame))
+	n := exactly(len(s.Frame))
 	if s.ID, err = into(files, "id", "<i4", n, nil, false, whole(1, maxID)); err != nil {
 		return err
 	}
@@ -189,7 +206,7 @@ func (s *SMPL) readOrder(files map[string]*zip.File) error {
 }
 
 func (s *SMPL) readPoses(files map[string]*zip.File) error {
-	n := int64(len(s.Frame))
+	n := exactly(len(s.Frame))
 	var err error
 	if s.GlobalOrient, err = into(files, "global_orient", "<f4", n, []int64{3, 3}, s.light, rotation); err != nil {
 		return err
@@ -219,7 +236,9 @@ func (s *SMPL) readPoses(files map[string]*zip.File) error {
 
 func (s *SMPL) readPeople(files map[string]*zip.File) error {
 	var err error
-	if s.PersonID, err = into(files, "person_id", "<i4", -1, nil, false, whole(1, maxID)); err != nil {
+	// A document has no more people either; and the table below is far larger than
+	// the array.
+	if s.PersonID, err = into(files, "person_id", "<i4", atMost(defaultPeople), nil, false, whole(1, maxID)); err != nil {
 		return err
 	}
 	known := make(map[int32]bool, len(s.PersonID))
@@ -240,7 +259,7 @@ func (s *SMPL) readPeople(files map[string]*zip.File) error {
 			return fmt.Errorf("array \"person_id\" names id %d, which has no entry", id)
 		}
 	}
-	s.RestJoints, err = into(files, "rest_joints", "<f4", int64(len(s.PersonID)), []int64{24, 3}, s.light, func(b []byte) (out [24][3]float32, err error) {
+	s.RestJoints, err = into(files, "rest_joints", "<f4", exactly(len(s.PersonID)), []int64{24, 3}, s.light, func(b []byte) (out [24][3]float32, err error) {
 		for j := range out {
 			if err := floats(out[j][:], b[12*j:], 10); err != nil {
 				return out, err
@@ -251,7 +270,7 @@ func (s *SMPL) readPeople(files map[string]*zip.File) error {
 	if err != nil {
 		return err
 	}
-	parents, err := into(files, "parents", "<i4", 24, nil, false, whole(-1, 23))
+	parents, err := into(files, "parents", "<i4", exactly(24), nil, false, whole(-1, 23))
 	if err != nil {
 		return err
 	}

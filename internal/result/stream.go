@@ -17,6 +17,10 @@ const (
 	maxValue = 64 << 10
 	// maxDepth bounds the nesting of members that are skipped.
 	maxDepth = 32
+	// maxPart bounds one frame, and one member above frames that this version
+	// knows, in bytes: readers hold each of them whole. A thousand people with 256
+	// joints, rounded as the format has it, take about 10 MB.
+	maxPart = 16 << 20
 )
 
 // Invalid says where a document breaks which rule.
@@ -141,9 +145,12 @@ func (c *cursor) delim(want json.Delim, what string) error {
 	return nil
 }
 
-// object calls member for each member; member must take its value. Every
-// required name must occur, and none twice.
-func (c *cursor) object(required []string, member func(name string) (known bool, err error)) error {
+// object calls member for each member; member must take its value if it knows the
+// name, which is then one of required or optional. Every required name must occur,
+// and none twice. A name that equals one of them but for case is refused:
+// encoding/json takes both for the same member, so a reader that goes by it would
+// see another document than the one that was checked.
+func (c *cursor) object(required, optional []string, member func(name string) (known bool, err error)) error {
 	if err := c.delim('{', "an object"); err != nil {
 		return err
 	}
@@ -160,16 +167,16 @@ func (c *cursor) object(required []string, member func(name string) (known bool,
 		if seen[name] {
 			return c.fail("member %q occurs twice", clip(name))
 		}
-		if len(seen) < 64 { // bounds memory; the format has far fewer names
-			seen[name] = true
-		}
 		c.path = append(c.path, step{name: clip(name)})
 		known, err := member(name)
 		if err == nil && !known {
-			err = c.skip()
+			err = c.skipUnknown(name, required, optional)
 		}
 		if err != nil {
 			return err
+		}
+		if known || len(seen) < 64 { // bounds memory; the format has far fewer names
+			seen[name] = true
 		}
 		c.path = c.path[:len(c.path)-1]
 	}
@@ -202,6 +209,30 @@ func (c *cursor) array(limit int64, element func(i int64) error) (int64, error) 
 		i++
 	}
 	return i, c.delim(']', "the array's end")
+}
+
+// skipUnknown passes over a member whose name is not like any that is known.
+func (c *cursor) skipUnknown(name string, known ...[]string) error {
+	for _, names := range known {
+		for _, n := range names {
+			if strings.EqualFold(n, name) {
+				return c.fail("it is no member of the format, and differs from %q by case only: readers could take one for the other", n)
+			}
+		}
+	}
+	return c.skip()
+}
+
+// part calls read and bounds the bytes of what that reads.
+func (c *cursor) part(read func() error) error {
+	from := c.dec.InputOffset()
+	if err := read(); err != nil {
+		return err
+	}
+	if n := c.dec.InputOffset() - from; n > maxPart {
+		return c.fail("it has %d bytes, at most %d are read", n, maxPart)
+	}
+	return nil
 }
 
 // skip passes over a value that this version does not know.

@@ -119,7 +119,7 @@ type Quality struct {
 // Parametric names the file beside pose.json that holds a body model's parameters.
 type Parametric struct {
 	Model string `json:"model"` // SMPL
-	File  string `json:"file"`  // a plain file name; see ReadSMPL
+	File  string `json:"file"`  // a plain file name; see SMPL
 }
 
 // Track is one person throughout the video.

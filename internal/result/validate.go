@@ -3,6 +3,7 @@ package result
 import (
 	"io"
 	"regexp"
+	"slices"
 )
 
 // Bounds of the format (docs/schema).
@@ -87,16 +88,25 @@ type validator struct {
 	extras
 }
 
-var topLevel = []string{"apiVersion", "kind", "video", "engine", "skeleton", "units", "coordinates", "people", "frames"}
+var (
+	topLevel         = []string{"apiVersion", "kind", "video", "engine", "skeleton", "units", "coordinates", "people", "frames"}
+	topLevelOptional = []string{"camera", "quality", "parametric"}
+)
 
 func (v *validator) document() error {
 	v.got = map[string]bool{}
-	err := v.object(topLevel, func(name string) (bool, error) {
-		if v.frames {
+	err := v.object(topLevel, topLevelOptional, func(name string) (bool, error) {
+		switch {
+		case v.frames:
 			return true, v.fail("it stands behind frames, which must be the last member")
+		case !slices.Contains(topLevel, name) && !slices.Contains(topLevelOptional, name):
+			return false, nil // not noted either: a file can hold millions of such names
 		}
 		v.got[name] = true
-		return v.member(name)
+		if name == "frames" {
+			return true, v.member(name)
+		}
+		return true, v.part(func() error { return v.member(name) })
 	})
 	if err != nil {
 		return err
@@ -109,7 +119,8 @@ func (v *validator) document() error {
 	return nil
 }
 
-func (v *validator) member(name string) (bool, error) {
+// member reads one that the format has at the top level.
+func (v *validator) member(name string) error {
 	var err error
 	switch name {
 	case "apiVersion":
@@ -138,20 +149,18 @@ func (v *validator) member(name string) (bool, error) {
 		v.frames = true
 		for _, n := range topLevel[:len(topLevel)-1] {
 			if !v.got[n] {
-				return true, v.fail("member %q must stand before frames", n)
+				return v.fail("member %q must stand before frames", n)
 			}
 		}
 		if err = v.relateExtras(); err == nil {
 			err = v.readFrames()
 		}
-	default:
-		return false, nil
 	}
-	return true, err
+	return err
 }
 
 func (v *validator) readVideo() error {
-	err := v.object([]string{"width", "height", "fps", "frames", "startFrame", "durationSeconds"}, func(name string) (bool, error) {
+	err := v.object([]string{"width", "height", "fps", "frames", "startFrame", "durationSeconds"}, []string{"captureFPS"}, func(name string) (bool, error) {
 		var err error
 		switch name {
 		case "width":
@@ -182,7 +191,7 @@ func (v *validator) readVideo() error {
 var digest = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 func (v *validator) readEngine() error {
-	return v.object([]string{"name", "version", "device", "models"}, func(name string) (bool, error) {
+	return v.object([]string{"name", "version", "device", "models"}, nil, func(name string) (bool, error) {
 		var err error
 		switch name {
 		case "name":
@@ -201,7 +210,7 @@ func (v *validator) readEngine() error {
 }
 
 func (v *validator) readModel() error {
-	return v.object([]string{"name", "sha256"}, func(name string) (bool, error) {
+	return v.object([]string{"name", "sha256"}, nil, func(name string) (bool, error) {
 		var err error
 		switch name {
 		case "name":
@@ -220,7 +229,7 @@ func (v *validator) readModel() error {
 
 func (v *validator) readSkeleton() error {
 	v.edge = -1
-	err := v.object([]string{"name", "joints", "edges"}, func(name string) (bool, error) {
+	err := v.object([]string{"name", "joints", "edges"}, nil, func(name string) (bool, error) {
 		var err error
 		switch name {
 		case "name":
@@ -272,7 +281,7 @@ func (v *validator) readEdge() error {
 
 func (v *validator) readUnits() error {
 	announced := false
-	err := v.object([]string{"bbox", "joints2d"}, func(name string) (bool, error) {
+	err := v.object([]string{"bbox", "joints2d"}, []string{"joints3d", "translation"}, func(name string) (bool, error) {
 		var err error
 		switch name {
 		case "bbox", "joints2d":
@@ -293,7 +302,7 @@ func (v *validator) readUnits() error {
 
 func (v *validator) readCoordinates() error {
 	axes, origin := false, false
-	err := v.object([]string{"image"}, func(name string) (bool, error) {
+	err := v.object([]string{"image"}, []string{"joints3d", "joints3dOrigin"}, func(name string) (bool, error) {
 		var err error
 		switch name {
 		case "image":

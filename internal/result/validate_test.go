@@ -207,11 +207,6 @@ func FuzzValidate(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, name := range []string{"frames", "people"} {
-			if strings.Count(strings.ToLower(string(b)), name) != strings.Count(string(b), name) {
-				return // encoding/json takes "Frames" for frames, the format does not
-			}
-		}
 		var d Document
 		if err := json.Unmarshal(b, &d); err != nil {
 			t.Fatalf("accepted, but %v", err)
