@@ -9,6 +9,7 @@ meta: torch's meta device as a stand-in for the move to a GPU; each tensor is re
 from __future__ import annotations
 
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -38,7 +39,8 @@ class Watch:
 
 def upstream(script: Path, detector: str) -> None:
     import upstream_run
-    upstream_run.build(script, Path("/tmp/unused"), detector)
+    with tempfile.TemporaryDirectory() as folder:  # upstream makes folders in its output while it loads
+        upstream_run.build(script, Path(folder), detector)
 
 
 def adapter(device: str, detector: str) -> None:

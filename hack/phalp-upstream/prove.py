@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import paths
@@ -42,7 +42,8 @@ class Bench:
     def __init__(self, python: str, track: Path, home: Path, video: Path) -> None:
         self.python, self.track, self.home, self.video = python, track, home, video
         self.work = home / "proof"
-        self.rows: list[Row] = []
+        self.kept = self.work / "rows.json"  # of earlier calls too, so that --only adds to the table
+        self.rows = {r["name"]: Row(**r) for r in json.loads(self.kept.read_text())} if self.kept.exists() else {}
 
     def frames(self, detector: str) -> Path:
         """The first frames of the video, without loss."""
@@ -68,9 +69,10 @@ class Bench:
                                        stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=paths.environment(self.home))
             _, status, usage = os.wait4(process.pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        self.rows.append(Row(name, code, look(folder, log.read_text(errors="replace")), usage.ru_maxrss >> 10,
-                             time.monotonic() - begin))
-        print(f"    {self.rows[-1]}", flush=True)
+        self.rows[name] = Row(name, code, look(folder, log.read_text(errors="replace")), usage.ru_maxrss >> 10,
+                              time.monotonic() - begin)
+        self.kept.write_text(json.dumps([asdict(r) for r in self.rows.values()]))
+        print(f"    {self.rows[name]}", flush=True)
 
     def upstream(self, name: str, mode: str, detector: str) -> None:
         self.run(name, [str(paths.HERE / "upstream_run.py"), str(self.track), str(self.home), str(self.frames(detector)), "OUT",
@@ -157,7 +159,7 @@ def main() -> None:
     bench = Bench(given.python, given.track.resolve(), home, given.video)
     prove(bench, {n.strip() for n in given.only.split(";") if n.strip()})
     print("\nStaged: random weights, a body model of the project's own; the people found mean nothing.\n")
-    print(table(bench.rows))
+    print(table(list(bench.rows.values())))
     print("\nUpstream and adapter on the same frames and weights:")
     for detector in ("maskrcnn", "vitdet"):
         print(f"- {bench.compare(detector)}")

@@ -74,9 +74,9 @@ def believe_all(tracker, names: list[str], result: dict, path: str) -> None:
             for back, name in enumerate(reversed(names), start=1):
                 data, entry = track.track_data["history"][-back], result[name]
                 entry["tid"].append(track.track_id)
-                for key in entry:
-                    if key in data:
-                        entry[key].append(data[key])
+                for key, values in entry.items():
+                    if key in data and isinstance(values, list):
+                        values.append(data[key])
     joblib.dump(result, path, compress=3)
 
 

@@ -64,7 +64,7 @@ def phalp(video: Path, folder: Path, home: Path, *options: str, device: str = "c
 
 def walkers(path: Path, frames: int, people: int = 2, size: tuple[int, int] = (320, 240), body: tuple[int, int] = (60, 120),
             until: int | None = None) -> Path:
-    """A video with so many bright rectangles, of body's width and height in pixels, that move a little; gone from frame until on."""
+    """A video with so many bright rectangles of body's width and height in pixels, that move a little; gone from frame until on."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, size)
     for number in range(frames):
         picture = np.full((size[1], size[0], 3), 40, dtype=np.uint8)

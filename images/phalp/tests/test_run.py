@@ -269,6 +269,7 @@ def test_wrong_use(options, two_people, home, tmp_path):
 
 def test_the_log_has_only_documented_lines(two_people, home, tmp_path):
     outcome = phalp(two_people, tmp_path / "out", home)
-    line = re.compile(r"pose-engine: (stage=[a-z_]+|frame=\d+ total=\d+ people=\d+|result frames=\d+ people=\d+)")
+    line = re.compile(r"pose-engine: (stage=[a-z_]+|frame=\d+ total=\d+ people=\d+|result frames=\d+ people=\d+|"
+                      r"weights \d+ of \d+ weight files, .+)")
     assert all(line.fullmatch(text) for text in outcome.out.splitlines() if text.startswith("pose-engine:")), outcome.out
     assert json.loads((outcome.folder / "pose.json").read_text())["engine"]["name"]

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import types
 import warnings
-from typing import Any, Dict, List, NoReturn, Tuple
+from typing import Any, Dict, List, NamedTuple, NoReturn
 
 from pose_phalp import log
 from pose_phalp.errors import EngineError, Failure, one_line
@@ -132,9 +132,16 @@ def old_names() -> None:
             setattr(np, name, kind)
 
 
-def _getargspec(function: Any) -> Tuple:
+class _ArgSpec(NamedTuple):
+    args: Any
+    varargs: Any
+    keywords: Any
+    defaults: Any
+
+
+def _getargspec(function: Any) -> _ArgSpec:
     spec = inspect.getfullargspec(function)
-    return spec.args, spec.varargs, spec.varkw, spec.defaults
+    return _ArgSpec(spec.args, spec.varargs, spec.varkw, spec.defaults)
 
 
 def stay_on_cpu() -> None:

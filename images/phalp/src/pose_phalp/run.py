@@ -44,6 +44,7 @@ def check_weights(detector: Optional[str], given_boxes: bool) -> List[weights.We
         code = Failure.WEIGHTS_MISSING if gone else Failure.MODEL_UNREADABLE
         more = f" (and {len(wrong) - 1} more, named above)" if len(wrong) > 1 else ""
         raise EngineError(code, f"{(gone or wrong)[0]}{more}")
+    log.say(f"weights {weights.summary(files)}")
     return files
 
 
