@@ -107,7 +107,7 @@ func complete(c setter, in Input) {
 	c.remove(v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled, v1alpha1.ConditionFailed)
 	message := "results are verified"
 	if s.Output != nil {
-		message = fmt.Sprintf("%d frames and %d people, verified, at %s", s.Output.Frames, s.Output.People, s.Output.URI)
+		message = fmt.Sprintf("%s and %s, verified, at %s", count(s.Output.Frames, "frame", "frames"), count(s.Output.People, "person", "people"), s.Output.URI) + noOverlay(in.Job.Spec.Output.Overlay, s.Output)
 	}
 	c.set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, message)
 	c.set(v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, message)
@@ -118,6 +118,23 @@ func complete(c setter, in Input) {
 	} else if in.FirstVariant != "" && s.Variant != in.FirstVariant {
 		c.set(v1alpha1.ConditionDegraded, metav1.ConditionTrue, v1alpha1.ReasonFallback, degraded(s, in.FirstVariant))
 	}
+}
+
+// noOverlay says that the job asked for an overlay and got none. A list of files
+// that was cut, or left out because it did not fit, does not tell.
+func noOverlay(asked v1alpha1.Overlay, o *v1alpha1.OutputStatus) string {
+	made := slices.ContainsFunc(o.Files, func(f v1alpha1.OutputFile) bool { return f.Name == "overlay" })
+	if asked == "" || asked == v1alpha1.OverlayNone || made || len(o.Files) == 0 || len(o.Files) >= maxFiles {
+		return ""
+	}
+	return ". It has no overlay: the engine makes none, or its image cannot draw"
+}
+
+func count(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 // people: nobody in the result, or not everybody who was seen.
@@ -140,10 +157,7 @@ func people(c setter) {
 	if filtered > 0 {
 		kept := "nobody was kept"
 		if o.People > 0 {
-			kept = fmt.Sprintf("%d people were kept", o.People)
-		}
-		if o.People == 1 {
-			kept = "1 person was kept"
+			kept = count(o.People, "person was kept", "people were kept")
 		}
 		c.set(v1alpha1.ConditionPeopleFiltered, metav1.ConditionTrue, v1alpha1.ReasonDetectedButFiltered,
 			fmt.Sprintf("%s in %d frames, and %s too small or too short in view. A larger picture of them helps, or another engine", kept, o.Frames, sightings(filtered)))
@@ -151,10 +165,7 @@ func people(c setter) {
 }
 
 func sightings(n int64) string {
-	if n == 1 {
-		return "1 sighting was left out as"
-	}
-	return fmt.Sprintf("%d sightings were left out as", n)
+	return count(n, "sighting was left out as", "sightings were left out as")
 }
 
 func degraded(s *v1alpha1.PoseJobStatus, wanted string) string {

@@ -1,6 +1,7 @@
 package status_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -148,6 +149,42 @@ func TestPeopleWhoWereLeftOutAreACondition(t *testing.T) {
 				case got == nil || want[1] == "" || got.Reason != want[0] || got.Message != want[1] || got.Status != metav1.ConditionTrue:
 					t.Errorf("%s = %+v, want %q", kind, got, want)
 				}
+			}
+		})
+	}
+}
+
+// TestAnOverlayThatWasNotMadeIsTold: a job that asked for one and is complete
+// without says so.
+func TestAnOverlayThatWasNotMadeIsTold(t *testing.T) {
+	files := func(names ...string) []report.DeliveredFile {
+		var out []report.DeliveredFile
+		for _, n := range names {
+			out = append(out, report.DeliveredFile{Name: n, Path: n})
+		}
+		return out
+	}
+	for name, c := range map[string]struct {
+		asked v1alpha1.Overlay
+		files []report.DeliveredFile
+		told  bool
+	}{
+		"asked and made":           {v1alpha1.OverlayFull, files("pose", "overlay"), false},
+		"asked and not made":       {v1alpha1.OverlayBlurred, files("pose"), true},
+		"not asked":                {v1alpha1.OverlayNone, files("pose"), false},
+		"unset":                    {"", files("pose"), false},
+		"a list that was left out": {v1alpha1.OverlayFull, nil, false},
+		"a list that was cut":      {v1alpha1.OverlayFull, files(strings.Fields("a b c d e f g h i j k l m n o p q")...), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := gen.Pod("p1", 1, "gpu", v1alpha1.GPU).Done(1, 120).Says("deliver", report.Termination{
+				Role: report.RoleDeliver, Result: report.ResultOK, Deliver: &report.DeliveryReport{URI: "u", People: 1, Frames: 120, Files: c.files},
+			}).Build()
+			job := gen.Job("j").Attempts(gen.Attempt(1, "gpu", v1alpha1.GPU, gen.Running("p1"), gen.Succeeded())).Spec(func(s *v1alpha1.PoseJobSpec) { s.Output.Overlay = c.asked })
+			s := posestatus.Compute(input(job.Build(), plan.Decision{Kind: plan.KindSucceed}, pod))
+			message := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionComplete).Message
+			if told := strings.Contains(message, "no overlay"); told != c.told || !strings.Contains(message, "120 frames and 1 person, verified") {
+				t.Errorf("message %q, want told %t", message, c.told)
 			}
 		})
 	}
