@@ -105,7 +105,7 @@ func (r *Reconciler) create(ctx context.Context, o *observation, a *v1alpha1.Att
 		e = o.fallback.Engine
 	}
 	if e == nil || (other != "" && e.Name != other) {
-		return r.abandon(ctx, o, a, fmt.Sprintf("PoseEngine %s, which the job falls back to, is no longer there or not ready: its variant %s got no pod", other, variant))
+		return r.abandon(ctx, o, a, fmt.Sprintf("variant %s of PoseEngine %s got no pod: %s", variant, other, o.withoutFallback(other)))
 	}
 	i := slices.IndexFunc(e.Spec.Variants, func(v v1alpha1.Variant) bool { return v.Name == variant })
 	if i < 0 {
@@ -220,6 +220,17 @@ func recorded(pod *corev1.Pod, records []v1alpha1.Attempt) *v1alpha1.Attempt {
 		return nil
 	}
 	return &records[i]
+}
+
+// withoutFallback says why an attempt of the other engine cannot be made any more.
+func (o *observation) withoutFallback(other string) string {
+	switch {
+	case o.job.Spec.Fallback.Engine != v1alpha1.Allow:
+		return "spec.fallback.engine denies another engine by now"
+	case o.engine.Engine != nil && o.engine.Engine.Spec.FallbackEngineName != other:
+		return fmt.Sprintf("PoseEngine %s falls back to another engine by now", o.engine.Engine.Name)
+	}
+	return "that engine is no longer there or not ready"
 }
 
 // afterEnd looks after what is left of a finished job: its pods and itself.
