@@ -164,7 +164,7 @@ func TestBoxesAreUsedOrRefused(t *testing.T) {
 	})
 	t.Run("of an engine that takes none", func(t *testing.T) {
 		t.Parallel()
-		j := finish(t, job("no-boxes", stage(t, "sigsegv"), "rectangles.mp4", whole, boxes("unused.csv", good)))
+		j := finish(t, job("no-boxes", rowEngine(t, "no-boxes", nil), "rectangles.mp4", whole, boxes("unused.csv", good)))
 		failed(t, j, v1alpha1.ReasonNoVariantForBoxes, 0, "takes boxes")
 	})
 }
