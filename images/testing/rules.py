@@ -1,4 +1,4 @@
-"""The rules of docs/pose-json.md that concern this engine and that the JSON Schema cannot express. Returns the broken ones."""
+"""The rules of docs/pose-json.md that the JSON Schema cannot express, for the tests of every engine. Returns the broken ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import math
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+REPOSITORY = Path(__file__).resolve().parents[2]
 SCHEMA = REPOSITORY / "docs" / "schema" / "pose-v1alpha1.schema.json"
 EXAMPLE = REPOSITORY / "docs" / "schema" / "pose-v1alpha1.example.json"
 
