@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional
 
@@ -35,7 +34,7 @@ def check_output(folder: Path) -> None:
 
 def check_weights(detector: Optional[str], given_boxes: bool) -> List[weights.WeightFile]:
     """The files that this run reads, each there and plausible. Names every one that is not, and where it belongs."""
-    files = [trusting(f) for f in weights.required(detector, given_boxes) if is_read(f)]
+    files = [f for f in weights.required(detector, given_boxes) if not f.optional]  # upstream wants more, and uses none of it
     wrong = [problem for problem in weights.verify(files) if problem.fatal]
     for problem in wrong:
         log.warning("WEIGHTS", str(problem))
@@ -46,20 +45,6 @@ def check_weights(detector: Optional[str], given_boxes: bool) -> List[weights.We
         raise EngineError(code, f"{(gone or wrong)[0]}{more}")
     log.say(f"weights {weights.summary(files)}")
     return files
-
-
-def is_read(file: weights.WeightFile) -> bool:
-    """Whether the adapter opens it: upstream also wants files whose content it then never uses."""
-    return not file.optional and "resnet50" not in file.name
-
-
-def trusting(file: weights.WeightFile) -> weights.WeightFile:
-    """The file without the digest in its name where the user's own weights.sha256 gives one.
-
-    Weights that were trained further keep their name.
-    """
-    listed = weights.read_digests(file.root)[0]
-    return replace(file, digest=None) if file.digest and file.name in listed else file
 
 
 def places(files: List[weights.WeightFile]) -> Dict[str, Path]:
