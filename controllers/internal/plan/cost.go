@@ -31,9 +31,8 @@ func (in Input) cost(d Decision) string {
 	case d.Kind == KindWait && live != nil && !live.Pod.Deleting:
 		name = live.Variant
 	}
-	rungs, _, stop := in.rungs()
-	i := slices.IndexFunc(rungs, func(r Rung) bool { return r.Name() == name })
-	if stop != nil || i < 0 || rungs[i].Variant.Device != v1alpha1.CPU {
+	rungs, i := in.rungOf(name)
+	if i < 0 || rungs[i].Variant.Device != v1alpha1.CPU {
 		return ""
 	}
 	e := rungs[i].Variant.Estimate

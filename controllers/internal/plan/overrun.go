@@ -2,7 +2,6 @@ package plan
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
@@ -15,9 +14,8 @@ func (in Input) attemptDeadline(live *attempt.Attempt) (time.Time, time.Duration
 	if in.Engine == nil || live.Pod.ScheduledAt.IsZero() {
 		return time.Time{}, 0
 	}
-	rungs, _, stop := in.rungs()
-	i := slices.IndexFunc(rungs, func(r Rung) bool { return r.Name() == live.Variant })
-	if stop != nil || i < 0 || rungs[i].Variant.ActiveDeadlineSeconds == nil {
+	rungs, i := in.rungOf(live.Variant)
+	if i < 0 || rungs[i].Variant.ActiveDeadlineSeconds == nil {
 		return time.Time{}, 0
 	}
 	bound := seconds(*rungs[i].Variant.ActiveDeadlineSeconds)

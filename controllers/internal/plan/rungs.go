@@ -159,6 +159,16 @@ func (in Input) rungs() ([]Rung, *v1alpha1.SkippedVariant, *end) {
 	return append(own, more...), without, nil
 }
 
+// rungOf gives the whole ladder and the place on it of an attempt's variant, by the
+// name that attempts record; -1 where there is none.
+func (in Input) rungOf(variant string) ([]Rung, int) {
+	rungs, _, stop := in.rungs()
+	if stop != nil {
+		return nil, -1
+	}
+	return rungs, slices.IndexFunc(rungs, func(r Rung) bool { return r.Name() == variant })
+}
+
 // fallbackRungs: the detector is another engine's own, so spec.fallback.detector
 // does not speak of it; the device is one thing for all.
 func (in Input) fallbackRungs(head v1alpha1.Device) ([]Rung, *v1alpha1.SkippedVariant) {
