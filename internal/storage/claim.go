@@ -81,7 +81,7 @@ func (c *claim) Put(ctx context.Context, o Object, body io.Reader) error {
 		return err
 	}
 	err = beneath.Write(c.mount, key, func(f *os.File) error {
-		n, err := io.Copy(f, contextReader{ctx, body})
+		n, err := io.Copy(f, ContextReader(ctx, body))
 		if err == nil && n != o.Size {
 			return fmt.Errorf("%d bytes were to be written, %d came", o.Size, n)
 		}
@@ -133,7 +133,9 @@ func readAll(r io.Reader, limit int64) ([]byte, error) {
 	return b, err
 }
 
-// contextReader ends a copy from a file when ctx does.
+// ContextReader ends a copy from r when ctx does, with ctx's own error.
+func ContextReader(ctx context.Context, r io.Reader) io.Reader { return contextReader{ctx, r} }
+
 type contextReader struct {
 	ctx context.Context //nolint:containedctx // lives as long as one copy
 	r   io.Reader

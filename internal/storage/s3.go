@@ -180,7 +180,7 @@ func (s *s3Place) Put(ctx context.Context, o Object, body io.Reader) error {
 	if err != nil {
 		return classify(place, err)
 	}
-	n, err := io.Copy(w, contextReader{ctx, body})
+	n, err := io.Copy(w, ContextReader(ctx, body))
 	if err == nil && n != o.Size {
 		err = fmt.Errorf("%d bytes were to be written, %d came", o.Size, n)
 	}

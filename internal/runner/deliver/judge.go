@@ -18,6 +18,7 @@ import (
 	"github.com/pose-dev/pose-operator/internal/report"
 	"github.com/pose-dev/pose-operator/internal/result"
 	"github.com/pose-dev/pose-operator/internal/runner/beneath"
+	"github.com/pose-dev/pose-operator/internal/runner/ctxio"
 	"github.com/pose-dev/pose-operator/internal/runner/outcome"
 	"github.com/pose-dev/pose-operator/internal/runner/progress"
 )
@@ -201,12 +202,7 @@ func (j *judgement) checkPose(ctx context.Context, o *output, facts report.Video
 
 // checkSMPL reads the parameters of a body model, without pickles.
 func (j *judgement) checkSMPL(ctx context.Context, o *output) error {
-	s, err := result.CheckSMPL(readerAtFunc(func(p []byte, at int64) (int, error) {
-		if ctx.Err() != nil {
-			return 0, context.Cause(ctx)
-		}
-		return o.file.ReadAt(p, at)
-	}), o.size)
+	s, err := result.CheckSMPL(ctxio.ReaderAt(ctx, o.file), o.size)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -218,10 +214,6 @@ func (j *judgement) checkSMPL(ctx context.Context, o *output) error {
 	}
 	return nil
 }
-
-type readerAtFunc func([]byte, int64) (int, error)
-
-func (f readerAtFunc) ReadAt(p []byte, at int64) (int, error) { return f(p, at) }
 
 // quality in the whole numbers of the report; what the engine does not count is 0.
 // All of the frames are 100 percent, and nothing less is.
@@ -255,19 +247,8 @@ func checkPNG(o *output) error {
 
 // reader reads an output from its beginning and ends with ctx.
 func reader(ctx context.Context, o *output) io.Reader {
-	return readerFunc(func(r io.Reader) func([]byte) (int, error) {
-		return func(p []byte) (int, error) {
-			if err := ctx.Err(); err != nil {
-				return 0, context.Cause(ctx)
-			}
-			return r.Read(p)
-		}
-	}(io.NewSectionReader(o.file, 0, o.size+1))) // one more: growth shows
+	return ctxio.Reader(ctx, io.NewSectionReader(o.file, 0, o.size+1)) // one more: growth shows
 }
-
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // bounded limits a document that another container wrote.
 func bounded(r io.Reader) io.Reader { return io.LimitReader(r, maxReport) }

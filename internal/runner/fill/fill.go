@@ -289,21 +289,8 @@ func (f *filler) hash(ctx context.Context, file File) (int64, string, error) {
 		return 0, "", errors.Join(err, errors.New("not the file that was written"))
 	}
 	h := sha256.New()
-	n, err := io.Copy(h, reader{ctx, in})
+	n, err := io.Copy(h, storage.ContextReader(ctx, in))
 	return n, hex.EncodeToString(h.Sum(nil)), err
-}
-
-// reader ends a copy when ctx does.
-type reader struct {
-	ctx context.Context //nolint:containedctx // lives as long as one copy
-	r   io.Reader
-}
-
-func (r reader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }
 
 // fetch brings a source into a folder of its own, checks it, and moves its files to

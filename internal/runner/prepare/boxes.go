@@ -9,6 +9,7 @@ import (
 
 	"github.com/pose-dev/pose-operator/internal/boxes"
 	"github.com/pose-dev/pose-operator/internal/report"
+	"github.com/pose-dev/pose-operator/internal/runner/ctxio"
 	"github.com/pose-dev/pose-operator/internal/runner/outcome"
 )
 
@@ -58,12 +59,7 @@ func (j *job) readBoxes(ctx context.Context) (boxes.Set, error) {
 		return boxes.Set{}, fmt.Errorf("the fetched boxes are not there: %w", err)
 	}
 	defer f.Close()
-	r := readerFunc(func(p []byte) (int, error) {
-		if ctx.Err() != nil {
-			return 0, context.Cause(ctx)
-		}
-		return f.Read(p)
-	})
+	r := ctxio.Reader(ctx, f)
 	switch j.cfg.Boxes {
 	case report.BoxesJSON:
 		return boxes.ReadJSON(r, boxes.Limits{})
@@ -72,11 +68,6 @@ func (j *job) readBoxes(ctx context.Context) (boxes.Set, error) {
 	}
 	return boxes.Set{}, outcome.Failf(report.ReasonConfig, "boxes of the unknown format %q", j.cfg.Boxes)
 }
-
-// readerFunc is a reader that ends with the role.
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // writeBoxes makes the file whole or not at all, for the other containers to read.
 func writeBoxes(path string, s boxes.Set) error {
