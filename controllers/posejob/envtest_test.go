@@ -109,6 +109,7 @@ type place struct {
 	engine    string
 	options   controllers.Options
 	writes    *writes
+	cached    client.Reader // what the manager that runs knows
 	cancel    context.CancelFunc
 	ended     chan error
 }
@@ -158,6 +159,7 @@ func (p *place) start() {
 	})
 	p.must(err)
 	p.must(controllers.Setup(mgr, p.options))
+	p.cached = mgr.GetClient()
 	running, cancel := context.WithCancel(ctx)
 	p.cancel, p.ended = cancel, make(chan error, 1)
 	go func() { p.ended <- mgr.Start(running) }()
@@ -186,6 +188,18 @@ func (p *place) withEngine() *place {
 	p.Helper()
 	p.must(api.Create(ctx, p.newEngine()))
 	return p
+}
+
+// managerSees the place's engine as the check wants it. The API server knows it
+// earlier than the manager's cache, and a job made in between is decided by the
+// older state.
+func (p *place) managerSees(check func(g Gomega, e *v1alpha1.PoseEngine)) {
+	p.Helper()
+	p.g.Eventually(func(g Gomega) {
+		var e v1alpha1.PoseEngine
+		g.Expect(p.cached.Get(ctx, client.ObjectKey{Name: p.engine}, &e)).To(Succeed())
+		check(g, &e)
+	}).Should(Succeed())
 }
 
 func (p *place) newEngine() *v1alpha1.PoseEngine {

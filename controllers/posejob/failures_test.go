@@ -141,7 +141,6 @@ func TestLearning(t *testing.T) {
 	p.must(api.Create(ctx, node))
 	t.Cleanup(func() { _ = api.Delete(ctx, node) })
 	p.changeEngine(func(e *v1alpha1.PoseEngine) { e.Spec.Variants[0].NodeSelector = map[string]string{"of": p.namespace} })
-	var engine v1alpha1.PoseEngine
 	p.options.Learning.SingleTenant = true // one namespace is all that this manager sees
 	p.start()
 	crash := func(name string) {
@@ -159,10 +158,9 @@ func TestLearning(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		crash(name)
 	}
-	p.g.Eventually(func(g Gomega) {
-		g.Expect(api.Get(ctx, client.ObjectKey{Name: p.engine}, &engine)).To(Succeed())
-		g.Expect(engine.Status.Learned).To(ContainElement(HaveField("SkipUntil", Not(BeNil()))))
-	}).Should(Succeed())
+	p.managerSees(func(g Gomega, e *v1alpha1.PoseEngine) {
+		g.Expect(e.Status.Learned).To(ContainElement(HaveField("SkipUntil", Not(BeNil()))))
+	})
 
 	skips := func(name string) {
 		p.submit(name)
@@ -186,11 +184,10 @@ func TestLearning(t *testing.T) {
 	p.changeEngine(func(e *v1alpha1.PoseEngine) {
 		e.Annotations = map[string]string{v1alpha1.AnnotationClearLearned: "now"}
 	})
-	p.g.Eventually(func(g Gomega) {
-		g.Expect(api.Get(ctx, client.ObjectKey{Name: p.engine}, &engine)).To(Succeed())
-		g.Expect(engine.Status.Learned).To(BeEmpty())
-		g.Expect(engine.Status.Cleared).To(Equal("now"))
-	}).Should(Succeed())
+	p.managerSees(func(g Gomega, e *v1alpha1.PoseEngine) {
+		g.Expect(e.Status.Learned).To(BeEmpty())
+		g.Expect(e.Status.Cleared).To(Equal("now"))
+	})
 	p.submit("g")
 	p.g.Expect(p.podOf("g", 1).Labels[v1alpha1.LabelVariant]).To(Equal("gpu"))
 }
