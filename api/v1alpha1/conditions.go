@@ -44,6 +44,13 @@ const (
 	// ConditionDeviceMismatch is True when an engine ran on the CPU while its
 	// attempt held a GPU: the GPU was paid for and idle. Absent otherwise.
 	ConditionDeviceMismatch = "DeviceMismatch"
+	// ConditionReused is True when the result was computed before and found again;
+	// the message says by which job and where. Absent otherwise.
+	ConditionReused = "Reused"
+	// ConditionResultsDeleted stands on a job that is being deleted with
+	// output.deletionPolicy Delete: False while its results are being removed, and
+	// why that takes long.
+	ConditionResultsDeleted = "ResultsDeleted"
 )
 
 // Reasons of Ready, Reconciling, Finished and their kin.
@@ -235,6 +242,14 @@ const (
 	AnnotationVariant = "pose.dev/attempt-variant"
 	// FinalizerOutcome keeps a finished pod until its outcome is recorded.
 	FinalizerOutcome = "pose.dev/outcome"
+	// FinalizerResults keeps a deleted PoseJob until its results are removed. Only
+	// jobs with output.deletionPolicy Delete have it.
+	FinalizerResults = "pose.dev/results"
+	// LabelPurpose carries what a pod of a job is for that is no attempt:
+	// PurposeLookup or PurposePurge.
+	LabelPurpose  = "pose.dev/purpose"
+	PurposeLookup = "lookup"
+	PurposePurge  = "purge"
 	// AnnotationClearLearned on a PoseEngine empties status.learned and
 	// status.learnedNodes each time its value changes.
 	AnnotationClearLearned = "pose.dev/clear-learned"

@@ -13,7 +13,7 @@ type PoseJobStatus struct {
 
 	// Conditions: Ready, Reconciling, Stalled (kstatus), Complete, Failed,
 	// Finished, Suspended, EngineResolved, Degraded, NoPeople, PeopleFiltered,
-	// DeviceMismatch.
+	// DeviceMismatch, Reused, ResultsDeleted.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -60,9 +60,16 @@ type PoseJobStatus struct {
 	// Video is what was measured on the video.
 	// +optional
 	Video *VideoStatus `json:"video,omitempty"`
+	// Lookup is what the job's places showed before any attempt.
+	// +optional
+	Lookup *LookupStatus `json:"lookup,omitempty"`
 	// Output is the accepted, verified result.
 	// +optional
 	Output *OutputStatus `json:"output,omitempty"`
+	// ReusedFrom says where Output comes from when it was computed before, and not
+	// by an attempt of this job.
+	// +optional
+	ReusedFrom *ReusedResult `json:"reusedFrom,omitempty"`
 
 	// StartTime is when the operator took the job up; a resumed job keeps it.
 	// +optional
@@ -332,6 +339,96 @@ type VideoStatus struct {
 	// Frames that the result covers.
 	// +optional
 	Frames int64 `json:"frames,omitempty"`
+	// StartFrame of the source that is the result's frame 0.
+	// +optional
+	StartFrame int64 `json:"startFrame,omitempty"`
+	// DurationMilliseconds of the part that the engine read.
+	// +optional
+	DurationMilliseconds int64 `json:"durationMilliseconds,omitempty"`
+	// Source is the video as it was fetched.
+	// +optional
+	Source *VideoSourceStatus `json:"source,omitempty"`
+}
+
+// VideoSourceStatus is a video as it was fetched.
+type VideoSourceStatus struct {
+	// Bytes of the file.
+	// +optional
+	Bytes int64 `json:"bytes,omitempty"`
+	// Version of the object at its place, as an ETag.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Version string `json:"version,omitempty"`
+	// Container and Codec as ffprobe names them.
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	Container string `json:"container,omitempty"`
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	Codec string `json:"codec,omitempty"`
+	// Reencoded says why the video was encoded again; empty when it was not.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	Reencoded string `json:"reencoded,omitempty"`
+}
+
+// LookupState is how far a look at the places of a job is.
+//
+// +kubebuilder:validation:Enum=Running;Found;NotFound;Refused;Skipped
+type LookupState string
+
+// Lookup states.
+const (
+	LookupRunning  LookupState = "Running"
+	LookupFound    LookupState = "Found"    // a result that will do
+	LookupNotFound LookupState = "NotFound" // none, and nothing against the job
+	LookupRefused  LookupState = "Refused"  // a place that no attempt could use
+	LookupSkipped  LookupState = "Skipped"  // it could not be made; attempts go on without
+)
+
+// LookupStatus is a look at the places of a job before any attempt: at its video,
+// and at its output for a result that was computed before.
+type LookupStatus struct {
+	// State of the look.
+	State LookupState `json:"state"`
+	// Reason of a refusal, one of those of attempts.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason,omitempty"`
+	// Message for a person.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
+	// PodName and PodUID of the pod that looks.
+	// +optional
+	PodName string `json:"podName,omitempty"`
+	// +optional
+	PodUID string `json:"podUID,omitempty"`
+	// StartTime is when the look was decided, FinishTime when its end was recorded.
+	// +optional
+	StartTime *metav1.Time `json:"startTime,omitempty"`
+	// +optional
+	FinishTime *metav1.Time `json:"finishTime,omitempty"`
+}
+
+// ReusedResult says where a result comes from that was computed before.
+type ReusedResult struct {
+	// URI of the result as it was computed; status.output.uri unless it was copied.
+	URI string `json:"uri"`
+	// Job that computed it, as namespace/name.
+	// +optional
+	// +kubebuilder:validation:MaxLength=320
+	Job string `json:"job,omitempty"`
+	// Variant, Device and Image that it was computed with.
+	// +optional
+	Variant string `json:"variant,omitempty"`
+	// +optional
+	Device Device `json:"device,omitempty"`
+	// +optional
+	Image string `json:"image,omitempty"`
+	// CompletionTime is when it was computed.
+	// +optional
+	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 }
 
 // OutputStatus is an accepted, verified result.

@@ -50,7 +50,7 @@ type PoseJobList struct {
 // field is added or removed.
 //
 // +kubebuilder:validation:XValidation:rule="self.video == oldSelf.video",message="spec.video cannot be changed: create another PoseJob for another video"
-// +kubebuilder:validation:XValidation:rule="self.output == oldSelf.output",message="spec.output cannot be changed: create another PoseJob for another place"
+// +kubebuilder:validation:XValidation:rule="self.output.uri == oldSelf.output.uri && self.output.overlay == oldSelf.output.overlay && self.output.overwrite == oldSelf.output.overwrite && has(self.output.credentialsSecretRef) == has(oldSelf.output.credentialsSecretRef) && (!has(self.output.credentialsSecretRef) || self.output.credentialsSecretRef == oldSelf.output.credentialsSecretRef)",message="spec.output cannot be changed, but for deletionPolicy: create another PoseJob for another place"
 // +kubebuilder:validation:XValidation:rule="self.device == oldSelf.device",message="spec.device cannot be changed: create another PoseJob"
 // +kubebuilder:validation:XValidation:rule="has(self.engineName) == has(oldSelf.engineName) && (!has(self.engineName) || self.engineName == oldSelf.engineName)",message="spec.engineName cannot be set, unset or changed later: create another PoseJob"
 // +kubebuilder:validation:XValidation:rule="has(self.variants) == has(oldSelf.variants) && (!has(self.variants) || self.variants == oldSelf.variants)",message="spec.variants cannot be set, unset or changed later: create another PoseJob"
@@ -98,6 +98,12 @@ type PoseJobSpec struct {
 	// everybody.
 	// +optional
 	People *PeopleSelection `json:"people,omitempty"`
+
+	// Reuse says whether a verified result that was computed before, from the same
+	// video with the same images, variant and parameters, will do. Unset means what
+	// the platform admin chose.
+	// +optional
+	Reuse ReusePolicy `json:"reuse,omitempty"`
 
 	// Suspend stops the job: a live pod is ended, and no new one is made until
 	// it is false again. Attempts already made are kept.
@@ -148,7 +154,8 @@ type PoseJobSpec struct {
 	BackoffLimit *int32 `json:"backoffLimit,omitempty"`
 
 	// TTLSecondsAfterFinished deletes the PoseJob so long after its end, as in
-	// a Job. Unset keeps it. Results are never deleted with it.
+	// a Job. Unset keeps it. Results go with it only where output.deletionPolicy
+	// says so.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
@@ -207,17 +214,21 @@ const (
 
 // VideoSource names a video.
 type VideoSource struct {
-	// URI is s3://bucket/key, https://host/path, http://host/path or
-	// pvc://claim/path. Credentials and signed URLs belong into the Secret.
+	// URI is s3://bucket/key, gs://bucket/key, azblob://container/key,
+	// https://host/path, http://host/path, pvc://claim/path, or
+	// oci://registry/repository@sha256:digest//path for a file in an image, where
+	// the cluster has image volumes. Credentials and signed URLs belong into the
+	// Secret; the pull secrets of an image are the pod's.
 	// +kubebuilder:validation:MinLength=8
 	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:XValidation:rule="self.matches('^(s3|https?|pvc)://')",message="unknown scheme: a video is s3://bucket/key, https://host/path, http://host/path or pvc://claim/path"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(s3|gs|azblob|https?|pvc|oci)://')",message="unknown scheme: a video is s3://bucket/key, gs://bucket/key, azblob://container/key, https://host/path, http://host/path, pvc://claim/path or oci://image//path"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^/]*//[^/]*@')",message="no user or password in a URI: put them into the Secret that credentialsSecretRef names"
 	// +kubebuilder:validation:XValidation:rule="!self.contains('?') && !self.contains('#')",message="no query or fragment in a URI: put a signed URL into the key url of the Secret that credentialsSecretRef names"
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[^/]*//[^/]+/.')",message="the URI names no object: write scheme://bucket-or-host/path"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('(/|^)[.][.]?(/|$)') && !self.matches('%2[EeFf]')",message="no . or .. in the path of a URI, and no percent-encoded dot or slash"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('[[:cntrl:][:space:]]')",message="no white space or control characters in a URI: write them percent-encoded"
 	// +kubebuilder:validation:XValidation:rule="!self.startsWith('pvc:') || self.matches('^pvc://[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/')",message="pvc://claim/path must name a PersistentVolumeClaim of this namespace"
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('oci:') || self.matches('^oci://[a-z0-9.-]+(:[0-9]+)?/[^@]+@sha256:[0-9a-f]{64}//[^/].*$')",message="oci:// must name an image by digest, and a file in it: oci://registry/repository@sha256:digest//path"
 	URI string `json:"uri"`
 
 	// SHA256 of the video in lower-case hex. When set, a video that differs
@@ -227,9 +238,10 @@ type VideoSource struct {
 	SHA256 string `json:"sha256,omitempty"`
 
 	// CredentialsSecretRef names a Secret in this namespace. Keys for s3:
-	// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; for http:
-	// username and password, or token, or url (a signed URL). Only the
-	// container that fetches the video sees it.
+	// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; for gs:
+	// credentials.json (a service account's key); for azblob: AZURE_STORAGE_KEY or
+	// AZURE_STORAGE_SAS_TOKEN; for http: username and password, or token, or url
+	// (a signed URL). Only the containers that read the video see it.
 	// +optional
 	CredentialsSecretRef *SecretReference `json:"credentialsSecretRef,omitempty"`
 
@@ -267,7 +279,7 @@ type BoxesSource struct {
 	// are those of the source video, counted from 0. docs/boxes.md has the format.
 	// +kubebuilder:validation:MinLength=8
 	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:XValidation:rule="self.matches('^(s3|https?|pvc)://')",message="unknown scheme: boxes are s3://bucket/key, https://host/path, http://host/path or pvc://claim/path"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(s3|gs|azblob|https?|pvc|oci)://')",message="unknown scheme: boxes are s3://bucket/key, gs://bucket/key, azblob://container/key, https://host/path, http://host/path, pvc://claim/path or oci://image//path"
 	// +kubebuilder:validation:XValidation:rule="self.endsWith('.json') || self.endsWith('.csv')",message="boxes are a .json or .csv file: docs/boxes.md has the format"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^/]*//[^/]*@')",message="no user or password in a URI: put them into the Secret that credentialsSecretRef names"
 	// +kubebuilder:validation:XValidation:rule="!self.contains('?') && !self.contains('#')",message="no query or fragment in a URI: put a signed URL into the key url of the Secret that credentialsSecretRef names"
@@ -275,6 +287,7 @@ type BoxesSource struct {
 	// +kubebuilder:validation:XValidation:rule="!self.matches('(/|^)[.][.]?(/|$)') && !self.matches('%2[EeFf]')",message="no . or .. in the path of a URI, and no percent-encoded dot or slash"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('[[:cntrl:][:space:]]')",message="no white space or control characters in a URI: write them percent-encoded"
 	// +kubebuilder:validation:XValidation:rule="!self.startsWith('pvc:') || self.matches('^pvc://[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/')",message="pvc://claim/path must name a PersistentVolumeClaim of this namespace"
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('oci:') || self.matches('^oci://[a-z0-9.-]+(:[0-9]+)?/[^@]+@sha256:[0-9a-f]{64}//[^/].*$')",message="oci:// must name an image by digest, and a file in it: oci://registry/repository@sha256:digest//path"
 	URI string `json:"uri"`
 
 	// SHA256 of the file in lower-case hex. When set, a file that differs fails
@@ -313,11 +326,12 @@ type FrameRange struct {
 
 // Output is where the results go.
 type Output struct {
-	// URI is s3://bucket/prefix or pvc://claim/path. By default its path must
-	// begin with the namespace of the PoseJob.
+	// URI is s3://bucket/prefix, gs://bucket/prefix, azblob://container/prefix or
+	// pvc://claim/path. By default its path must begin with the namespace of the
+	// PoseJob.
 	// +kubebuilder:validation:MinLength=8
 	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:XValidation:rule="self.matches('^(s3|pvc)://')",message="unknown scheme: results go to s3://bucket/prefix or pvc://claim/path"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(s3|gs|azblob|pvc)://')",message="unknown scheme: results go to s3://bucket/prefix, gs://bucket/prefix, azblob://container/prefix or pvc://claim/path"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^/]*//[^/]*@')",message="no user or password in a URI: put them into the Secret that credentialsSecretRef names"
 	// +kubebuilder:validation:XValidation:rule="!self.contains('?') && !self.contains('#')",message="no query or fragment in a URI"
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[^/]*//[^/]+/.')",message="the URI names no folder: write scheme://bucket-or-claim/path"
@@ -336,7 +350,44 @@ type Output struct {
 	// +optional
 	// +kubebuilder:default=None
 	Overlay Overlay `json:"overlay,omitempty"`
+
+	// Overwrite allows the result to take the place of another job's, and of a
+	// foreign file, at this URI. Denied by default: the job fails instead.
+	// +optional
+	// +kubebuilder:default=Deny
+	Overwrite Permission `json:"overwrite,omitempty"`
+
+	// DeletionPolicy says what becomes of the results when the PoseJob is deleted,
+	// also by its ttlSecondsAfterFinished. Delete removes all that its attempts
+	// wrote before the object goes. It can be changed at any time.
+	// +optional
+	// +kubebuilder:default=Retain
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 }
+
+// DeletionPolicy is what becomes of results when their job is deleted.
+//
+// +kubebuilder:validation:Enum=Retain;Delete
+type DeletionPolicy string
+
+// Deletion policies.
+const (
+	DeletionRetain DeletionPolicy = "Retain"
+	DeletionDelete DeletionPolicy = "Delete"
+)
+
+// ReusePolicy says whether a job may have a result that was computed before.
+//
+// +kubebuilder:validation:Enum=IfVerified;Never
+type ReusePolicy string
+
+// Reuse policies.
+const (
+	// ReuseIfVerified takes a result of the same video, images, variant and
+	// parameters whose files are all there and unchanged.
+	ReuseIfVerified ReusePolicy = "IfVerified"
+	ReuseNever      ReusePolicy = "Never"
+)
 
 // Overlay is what the overlay video shows.
 //

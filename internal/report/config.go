@@ -36,6 +36,13 @@ const (
 	RoleDeliver Role = "deliver" // checks the outputs and uploads them
 )
 
+// Roles of pods of their own, without an engine.
+const (
+	RoleLookup Role = "lookup" // looks at the job's places before any attempt
+	RolePurge  Role = "purge"  // removes what a job wrote, and on request its video
+	RoleVerify Role = "verify" // checks a result against its manifest
+)
+
 // Paths inside the pod. They are fixed: nothing that a user writes becomes a
 // file name that an engine or a shell could misread.
 const (
@@ -57,6 +64,9 @@ const (
 	// CredentialsDir holds one file per key of the Secret that the container's
 	// own location names. The engine's container never has it.
 	CredentialsDir = "/pose/credentials" //nolint:gosec // a path, not a secret
+	// OutputCredentialsDir is the same for the results, in pods that look at both;
+	// deliver has them in CredentialsDir.
+	OutputCredentialsDir = "/pose/output-credentials" //nolint:gosec // a path, not a secret
 	// BoxesCredentialsDir is the same for the boxes; fetch alone has it.
 	BoxesCredentialsDir = "/pose/boxes-credentials" //nolint:gosec // a path, not a secret
 	// AdapterSourceDir is the folder of an adapter's image, AdapterDir where its
@@ -80,6 +90,9 @@ type Config struct {
 	Prepare *PrepareConfig `json:"prepare,omitempty"`
 	Exec    *ExecConfig    `json:"exec,omitempty"`
 	Deliver *DeliverConfig `json:"deliver,omitempty"`
+	Lookup  *LookupConfig  `json:"lookup,omitempty"`
+	Purge   *PurgeConfig   `json:"purge,omitempty"`
+	Verify  *VerifyConfig  `json:"verify,omitempty"`
 	// Progress is where fetch and deliver push progress; nil means nowhere.
 	Progress *ProgressConfig `json:"progress,omitempty"`
 }
@@ -100,6 +113,17 @@ type StoreConfig struct {
 	S3Region   string `json:"s3Region,omitempty"`
 	// S3PathStyle addresses buckets as endpoint/bucket/key.
 	S3PathStyle bool `json:"s3PathStyle,omitempty"`
+	// GCSEndpoint is the base URL of a server that speaks Google Cloud Storage's
+	// JSON API; empty means Google's own.
+	GCSEndpoint string `json:"gcsEndpoint,omitempty"`
+	// AzureAccount is the storage account of every azblob:// URI, AzureEndpoint the
+	// base URL of its blob service; empty means
+	// https://ACCOUNT.blob.core.windows.net.
+	AzureAccount  string `json:"azureAccount,omitempty"`
+	AzureEndpoint string `json:"azureEndpoint,omitempty"`
+	// WorkloadIdentity lets a location without a Secret use what the cloud gives
+	// the pod's service account. Without it such a location is anonymous.
+	WorkloadIdentity bool `json:"workloadIdentity,omitempty"`
 	// CAPEM is trusted beside the system's roots.
 	CAPEM string `json:"caPEM,omitempty"`
 	// HTTPAllowedHosts are host or host:port patterns that may resolve to
@@ -110,7 +134,8 @@ type StoreConfig struct {
 
 // FetchConfig is the part for RoleFetch.
 type FetchConfig struct {
-	// URI is s3://bucket/key, http(s)://host/path or pvc://claim/path.
+	// URI is s3://bucket/key, gs://bucket/key, azblob://container/key,
+	// http(s)://host/path, pvc://claim/path or oci://image//path.
 	URI string `json:"uri"`
 	// SHA256, lower-case hex, is checked while streaming when set.
 	SHA256   string `json:"sha256,omitempty"`
@@ -119,7 +144,8 @@ type FetchConfig struct {
 	// the platform admin's limit on videos.
 	ScratchBound bool        `json:"scratchBound,omitempty"`
 	Store        StoreConfig `json:"store"`
-	// PVCMount is where the claim of a pvc:// URI is mounted, read-only.
+	// PVCMount is where the claim of a pvc:// URI, or the image of an oci:// URI,
+	// is mounted, read-only.
 	PVCMount string `json:"pvcMount,omitempty"`
 	// TimeoutSeconds bounds the whole transfer, retries included.
 	TimeoutSeconds int64 `json:"timeoutSeconds"`
@@ -212,8 +238,8 @@ const DefaultPreflightStage = "DetectorLoad"
 
 // DeliverConfig is the part for RoleDeliver.
 type DeliverConfig struct {
-	// URI is the job's output, s3://bucket/prefix or pvc://claim/path. The
-	// attempt's files go below URI/attempts/AttemptID, its manifest last.
+	// URI is the job's output: s3://bucket/prefix, gs://bucket/prefix,
+	// azblob://container/prefix or pvc://claim/path. The attempt's files go below URI/attempts/AttemptID, its manifest last.
 	URI       string      `json:"uri"`
 	AttemptID string      `json:"attemptID"`
 	Store     StoreConfig `json:"store"`
@@ -230,6 +256,9 @@ type DeliverConfig struct {
 	// EngineEnded says that the engine ran before deliver, without a runner, and
 	// ended well: there is no socket to wait for and no report of it.
 	EngineEnded bool `json:"engineEnded,omitempty"`
+	// Overwrite lets the root's pointer replace that of another job, and a foreign
+	// file of its name.
+	Overwrite bool `json:"overwrite,omitempty"`
 	// Provenance goes into the manifest as it is.
 	Provenance Provenance `json:"provenance"`
 }
@@ -263,7 +292,96 @@ type Provenance struct {
 	Variant          string `json:"variant"`
 	Device           string `json:"device"`
 	Image            string `json:"image"`
-	OperatorVersion  string `json:"operatorVersion"`
+	AdapterImage     string `json:"adapterImage,omitempty"`
+	// Parameters of the job that a result depends on, as written in its spec:
+	// frames.start, frames.end, people.max, captureFPS, focalLengthPx, overlay.
+	Parameters map[string]string `json:"parameters,omitempty"`
+	// Recipe is the digest of all that makes a result but the bytes of its inputs:
+	// engine, variant, digest-pinned images, command, environment, parameters.
+	// Empty where an image is not pinned, so that nobody can know.
+	Recipe string `json:"recipe,omitempty"`
+	// Request is the digest of what the job asked for: the engine, and the recipes
+	// that its ladder may end with, in their order.
+	Request string `json:"request,omitempty"`
+	// Attempts that came before this one, oldest first.
+	Attempts        []AttemptSummary `json:"attempts,omitempty"`
+	OperatorVersion string           `json:"operatorVersion"`
+}
+
+// AttemptSummary is one earlier attempt of the job, for its result's manifest.
+type AttemptSummary struct {
+	Number  int32  `json:"number"`
+	Variant string `json:"variant"`
+	Device  string `json:"device"`
+	// Reason why it failed, of the API's attempt reasons.
+	Reason string `json:"reason"`
+}
+
+// LookupConfig is the part for RoleLookup: a small pod that looks at the places
+// of a job before any attempt. It finds what no attempt could mend (no such video,
+// no right to the place of the results, a folder of somebody else's), and a
+// verified result that the job may have instead of computing it again.
+type LookupConfig struct {
+	// Video and Boxes are looked at and not read.
+	Video LookupInput  `json:"video"`
+	Boxes *LookupInput `json:"boxes,omitempty"`
+	// URI, PVCMount, Overwrite and MaxBytes as in DeliverConfig.
+	URI       string      `json:"uri"`
+	PVCMount  string      `json:"pvcMount,omitempty"`
+	Overwrite bool        `json:"overwrite,omitempty"`
+	MaxBytes  int64       `json:"maxBytes"`
+	Store     StoreConfig `json:"store"`
+	// AttemptID of the folder below URI for a result that is copied from another
+	// job's.
+	AttemptID string `json:"attemptID"`
+	// Request and Recipes say which results will do: those that were made for the
+	// same Request, and those of the first Recipe. Empty: none will.
+	Request string   `json:"request,omitempty"`
+	Recipes []string `json:"recipes,omitempty"`
+	// Candidates are results of other jobs that may do.
+	Candidates []ResultRef `json:"candidates,omitempty"`
+	// TimeoutSeconds bounds the whole role.
+	TimeoutSeconds int64 `json:"timeoutSeconds"`
+}
+
+// LookupInput is a file that a job reads.
+type LookupInput struct {
+	// URI, SHA256, MaxBytes and PVCMount as in FetchConfig.
+	URI      string `json:"uri"`
+	SHA256   string `json:"sha256,omitempty"`
+	MaxBytes int64  `json:"maxBytes"`
+	PVCMount string `json:"pvcMount,omitempty"`
+}
+
+// ResultRef names a result: a folder and the digest of the manifest in it.
+type ResultRef struct {
+	URI            string `json:"uri"`
+	ManifestSHA256 string `json:"manifestSHA256"`
+}
+
+// PurgeConfig is the part for RolePurge. It removes, below URI, what the job wrote:
+// the folders of its attempts, whole or partial, and the root's pointer where it is
+// the job's. What belongs to others stays.
+type PurgeConfig struct {
+	URI      string      `json:"uri"`
+	PVCMount string      `json:"pvcMount,omitempty"`
+	Store    StoreConfig `json:"store"`
+	// Video is removed too when it is set: the upload itself.
+	Video *LookupInput `json:"video,omitempty"`
+	// AttemptPrefix begins the names of the job's attempt folders; a folder of a
+	// namesake that was deleted before is known by its manifest.
+	AttemptPrefix  string `json:"attemptPrefix"`
+	TimeoutSeconds int64  `json:"timeoutSeconds"`
+}
+
+// VerifyConfig is the part for RoleVerify.
+type VerifyConfig struct {
+	// URI of a job's output, or of one attempt's folder in it.
+	URI            string      `json:"uri"`
+	PVCMount       string      `json:"pvcMount,omitempty"`
+	Store          StoreConfig `json:"store"`
+	ManifestSHA256 string      `json:"manifestSHA256,omitempty"`
+	TimeoutSeconds int64       `json:"timeoutSeconds"`
 }
 
 // ProgressConfig is where progress is pushed.
@@ -291,6 +409,9 @@ func ParseConfig(raw string) (*Config, error) {
 		RolePrepare: c.Prepare != nil,
 		RoleExec:    c.Exec != nil,
 		RoleDeliver: c.Deliver != nil,
+		RoleLookup:  c.Lookup != nil,
+		RolePurge:   c.Purge != nil,
+		RoleVerify:  c.Verify != nil,
 	}
 	if !part[c.Role] {
 		return nil, fmt.Errorf("%s: role %q is unknown or its part is missing", ConfigEnv, c.Role)

@@ -62,20 +62,82 @@ type Termination struct {
 	Video   *VideoFacts     `json:"video,omitempty"`
 	Engine  *EngineReport   `json:"engine,omitempty"`
 	Deliver *DeliveryReport `json:"deliver,omitempty"`
+	Lookup  *LookupReport   `json:"lookup,omitempty"`
+	Purge   *PurgeReport    `json:"purge,omitempty"`
+	Verify  *VerifyReport   `json:"verify,omitempty"`
+}
+
+// LookupReport says what the places of a job showed.
+type LookupReport struct {
+	// VideoBytes and VideoVersion as the place tells them; -1 and empty where it
+	// does not.
+	VideoBytes   int64  `json:"videoBytes"`
+	VideoVersion string `json:"videoVersion,omitempty"`
+	// Reused is a verified result that lies below the job's own output URI now;
+	// nil when there is none.
+	Reused *ReusedResult `json:"reused,omitempty"`
+	// Why there is none, for a person.
+	Why string `json:"why,omitempty"`
+}
+
+// ReusedResult is a result that was computed before.
+type ReusedResult struct {
+	Result DeliveryReport `json:"result"`
+	Video  VideoFacts     `json:"video"`
+	// From names the job that computed it, URI its result; that is Result.URI
+	// unless it was copied.
+	From JobRef `json:"from"`
+	URI  string `json:"uri"`
+	// Engine, Variant, Device and Image that it was computed with.
+	Engine  string `json:"engine"`
+	Variant string `json:"variant"`
+	Device  string `json:"device"`
+	Image   string `json:"image"`
+	// CompletedAt is when it was computed, RFC 3339.
+	CompletedAt string `json:"completedAt"`
+}
+
+// PurgeReport counts what was removed.
+type PurgeReport struct {
+	// Results and Partials are folders of attempts with and without a manifest.
+	Results  int64 `json:"results"`
+	Partials int64 `json:"partials"`
+	// Objects and Bytes of them all, the pointer and the video included.
+	Objects int64 `json:"objects"`
+	Bytes   int64 `json:"bytes"`
+	// Pointer and Video say that these were removed.
+	Pointer bool `json:"pointer,omitempty"`
+	Video   bool `json:"video,omitempty"`
+	// Kept is what was left alone, and why, for a person; at most a few lines.
+	Kept []string `json:"kept,omitempty"`
+}
+
+// VerifyReport is what a check of a result found.
+type VerifyReport struct {
+	URI            string `json:"uri"` // of the attempt's folder
+	ManifestSHA256 string `json:"manifestSHA256"`
+	Files          int64  `json:"files"`
+	Bytes          int64  `json:"bytes"`
+	// Problems for a person; empty means that the result is whole. At most a few.
+	Problems []string `json:"problems,omitempty"`
 }
 
 // FetchReport says what was fetched.
 type FetchReport struct {
 	Bytes  int64  `json:"bytes"`
 	SHA256 string `json:"sha256"`
+	// Version of the source at its place (an ETag or the like), empty where it has
+	// none.
+	Version string `json:"version,omitempty"`
 	// Boxes that were fetched beside the video; nil without any.
 	Boxes *FileFacts `json:"boxes,omitempty"`
 }
 
 // FileFacts are size and digest of a fetched file.
 type FileFacts struct {
-	Bytes  int64  `json:"bytes"`
-	SHA256 string `json:"sha256"`
+	Bytes   int64  `json:"bytes"`
+	SHA256  string `json:"sha256"`
+	Version string `json:"version,omitempty"` // as FetchReport.Version
 }
 
 // VideoFacts are measured by prepare on what the engine will read.
@@ -89,8 +151,12 @@ type VideoFacts struct {
 	StartFrame  int64   `json:"startFrame,omitempty"` // offset in the source
 	Normalised  bool    `json:"normalised,omitempty"` // re-encoded by prepare
 	DurationSec float64 `json:"durationSeconds,omitempty"`
-	// SHA256 of the source as fetched, so that a result names its video.
-	SourceSHA256 string `json:"sourceSHA256,omitempty"`
+	// SHA256 of the source as fetched, so that a result names its video;
+	// SourceVersion as FetchReport.Version.
+	SourceSHA256  string `json:"sourceSHA256,omitempty"`
+	SourceVersion string `json:"sourceVersion,omitempty"`
+	// Source is what was fetched, before prepare made of it what the engine reads.
+	Source *SourceFacts `json:"source,omitempty"`
 	// Boxes that the engine is given; nil when the job has none.
 	Boxes *BoxesFacts `json:"boxes,omitempty"`
 }
@@ -100,8 +166,26 @@ type BoxesFacts struct {
 	Boxes  int64 `json:"boxes"`         // in the prepared frames
 	Frames int64 `json:"frames"`        // prepared frames with at least one box
 	IDs    bool  `json:"ids,omitempty"` // the boxes name the people
-	// SourceSHA256 is the digest of the file as fetched.
-	SourceSHA256 string `json:"sourceSHA256,omitempty"`
+	// SourceSHA256 is the digest of the file as fetched, SourceVersion as
+	// FetchReport.Version.
+	SourceSHA256  string `json:"sourceSHA256,omitempty"`
+	SourceVersion string `json:"sourceVersion,omitempty"`
+}
+
+// SourceFacts describe a video as it was fetched.
+type SourceFacts struct {
+	Bytes     int64  `json:"bytes"`
+	Container string `json:"container,omitempty"` // as ffprobe names it, cut to its first name
+	Codec     string `json:"codec,omitempty"`
+	// Width and Height of the coded frames, Rotation in degrees that players turn
+	// them by.
+	Width    int64 `json:"width,omitempty"`
+	Height   int64 `json:"height,omitempty"`
+	Rotation int64 `json:"rotation,omitempty"`
+	// VariableRate says that its frames do not follow each other evenly.
+	VariableRate bool `json:"variableRate,omitempty"`
+	// Why it was re-encoded; empty when it was not.
+	Why string `json:"why,omitempty"`
 }
 
 // EngineReport says what exec saw of the engine. Exit, signal, memory and

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -48,7 +49,7 @@ func newClaim(u *url.URL, o Options) (*claim, error) {
 
 type claimSource struct{ *claim }
 
-func (c claimSource) Open(_ context.Context, offset int64, version string) (io.ReadCloser, Info, error) {
+func (c claimSource) Open(_ context.Context, offset, length int64, version string) (io.ReadCloser, Info, error) {
 	f, err := beneath.Open(c.mount, c.prefix)
 	if err != nil {
 		return nil, Info{}, classify(c.place, err)
@@ -64,7 +65,26 @@ func (c claimSource) Open(_ context.Context, offset int64, version string) (io.R
 		f.Close()
 		return nil, Info{}, classify(c.place, err)
 	}
+	if length >= 0 {
+		return &limited{io.LimitReader(f, length), f}, info, nil
+	}
 	return f, info, nil
+}
+
+// limited reads a part of a file and closes it.
+type limited struct {
+	io.Reader
+	io.Closer
+}
+
+func (c claimSource) Stat(context.Context) (Info, error) {
+	f, err := beneath.Open(c.mount, c.prefix)
+	if err != nil {
+		return Info{}, classify(c.place, err)
+	}
+	defer f.Close()
+	info, err := describe(f)
+	return info, classify(c.place, err)
 }
 
 func describe(f *os.File) (Info, error) {
@@ -76,9 +96,13 @@ func describe(f *os.File) (Info, error) {
 }
 
 func (c *claim) Put(ctx context.Context, o Object, body io.Reader) error {
+	place := Join(c.place, o.Key)
 	key, err := within(c.prefix, o.Key)
 	if err != nil {
 		return err
+	}
+	if err := c.holds(ctx, o); err != nil {
+		return classify(place, err)
 	}
 	err = beneath.Write(c.mount, key, func(f *os.File) error {
 		n, err := io.Copy(f, ContextReader(ctx, body))
@@ -87,35 +111,73 @@ func (c *claim) Put(ctx context.Context, o Object, body io.Reader) error {
 		}
 		return err
 	})
-	return classify(Join(c.place, o.Key), err)
+	return classify(place, err)
+}
+
+// holds says whether the condition of a write holds now.
+func (c *claim) holds(ctx context.Context, o Object) error {
+	if o.If == (Condition{}) {
+		return nil
+	}
+	info, err := c.Stat(ctx, o.Key)
+	absent := KindOf(err) == NotFound
+	switch {
+	case err != nil && !absent:
+		return err
+	case o.If.Absent && !absent:
+		return &Error{Kind: Changed, Cause: "it is there already"}
+	case o.If.Version != "" && info.Version != o.If.Version:
+		return &Error{Kind: Changed, Cause: "it was changed meanwhile"}
+	}
+	return nil
+}
+
+// open a file below the folder.
+func (c *claim) open(key string) (*os.File, Info, error) {
+	k, err := within(c.prefix, key)
+	if err != nil {
+		return nil, Info{}, err
+	}
+	f, err := beneath.Open(c.mount, k)
+	if err != nil {
+		return nil, Info{}, classify(Join(c.place, key), err)
+	}
+	info, err := describe(f)
+	if err != nil {
+		f.Close()
+		return nil, Info{}, classify(Join(c.place, key), err)
+	}
+	return f, info, nil
 }
 
 func (c *claim) Stat(_ context.Context, key string) (Info, error) {
-	k, err := within(c.prefix, key)
+	f, info, err := c.open(key)
 	if err != nil {
 		return Info{}, err
 	}
-	f, err := beneath.Open(c.mount, k)
-	if err != nil {
-		return Info{}, classify(Join(c.place, key), err)
-	}
-	defer f.Close()
-	info, err := describe(f)
-	return info, classify(Join(c.place, key), err)
+	return info, f.Close()
 }
 
-func (c *claim) Get(_ context.Context, key string, limit int64) ([]byte, error) {
-	k, err := within(c.prefix, key)
+func (c *claim) Get(_ context.Context, key string, limit int64) ([]byte, Info, error) {
+	f, info, err := c.open(key)
 	if err != nil {
-		return nil, err
-	}
-	f, err := beneath.Open(c.mount, k)
-	if err != nil {
-		return nil, classify(Join(c.place, key), err)
+		return nil, Info{}, err
 	}
 	defer f.Close()
 	b, err := readAll(f, limit)
-	return b, classify(Join(c.place, key), err)
+	return b, info, classify(Join(c.place, key), err)
+}
+
+func (c *claim) Open(_ context.Context, key string) (io.ReadCloser, Info, error) {
+	return c.open(key)
+}
+
+func (c *claim) List(context.Context, string, func(Entry) error) error {
+	return errors.New("TODO")
+}
+
+func (c *claim) Delete(context.Context, string) error {
+	return errors.New("TODO")
 }
 
 // Check has nothing to ask: the claim is mounted, or the pod would not run.

@@ -20,13 +20,13 @@ func TestClaim(t *testing.T) {
 	if info, err := sink.Stat(t.Context(), "attempts/1/a.txt"); err != nil || info.Size != 5 {
 		t.Errorf("%+v %v", info, err)
 	}
-	if b, err := sink.Get(t.Context(), "attempts/1/a.txt", 5); err != nil || string(b) != "hello" {
+	if b, _, err := sink.Get(t.Context(), "attempts/1/a.txt", 5); err != nil || string(b) != "hello" {
 		t.Errorf("%q %v", b, err)
 	}
-	if _, err := sink.Get(t.Context(), "attempts/1/a.txt", 4); err == nil {
+	if _, _, err := sink.Get(t.Context(), "attempts/1/a.txt", 4); err == nil {
 		t.Error("a file beyond the limit was read")
 	}
-	if _, err := sink.Get(t.Context(), "none", 4); KindOf(err) != NotFound {
+	if _, _, err := sink.Get(t.Context(), "none", 4); KindOf(err) != NotFound {
 		t.Errorf("error %v", err)
 	}
 	if err := sink.Put(t.Context(), Object{Key: "short", Size: 9}, strings.NewReader("hello")); err == nil {

@@ -90,7 +90,7 @@ func (d *Download) try(ctx context.Context, w io.Writer, offset int64, version s
 	defer cancel(nil)
 	idle := time.AfterFunc(d.Policy.Idle, func() { cancel(errIdle) })
 	defer idle.Stop()
-	body, info, err := d.Source.Open(ctx, offset, version)
+	body, info, err := d.Source.Open(ctx, offset, -1, version)
 	if err != nil {
 		return 0, info, idleError(ctx, d.Source.String(), err)
 	}

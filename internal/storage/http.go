@@ -84,7 +84,7 @@ func checkRedirect(r *http.Request, via []*http.Request) error {
 	return nil
 }
 
-func (s *httpSource) Open(ctx context.Context, offset int64, version string) (io.ReadCloser, Info, error) {
+func (s *httpSource) Open(ctx context.Context, offset, length int64, version string) (io.ReadCloser, Info, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.target.String(), nil)
 	if err != nil {
 		return nil, Info{}, &Error{Place: s.place, Cause: "it cannot be asked for"}
@@ -93,8 +93,12 @@ func (s *httpSource) Open(ctx context.Context, offset int64, version string) (io
 		r.Header[k] = v
 	}
 	r.Header.Set("User-Agent", "pose-runner")
-	if offset > 0 {
-		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+	if offset > 0 || length >= 0 {
+		last := ""
+		if length >= 0 {
+			last = strconv.FormatInt(offset+length-1, 10)
+		}
+		r.Header.Set("Range", fmt.Sprintf("bytes=%d-%s", offset, last))
 		if isStrongETag(version) {
 			r.Header.Set("If-Range", version)
 		}
@@ -109,6 +113,10 @@ func (s *httpSource) Open(ctx context.Context, offset int64, version string) (io
 		return nil, Info{}, classify(s.place, err)
 	}
 	return &classifyingReader{body, s.place}, info, nil
+}
+
+func (s *httpSource) Stat(context.Context) (Info, error) {
+	return Info{}, errors.New("TODO")
 }
 
 // readResponse checks that resp holds the content from offset on, and skips to

@@ -126,8 +126,8 @@ func credentialFiles(dir string) (map[string]string, error) {
 
 type s3Source struct{ *s3Place }
 
-func (s s3Source) Open(ctx context.Context, offset int64, version string) (io.ReadCloser, Info, error) {
-	r, err := s.bucket.NewRangeReader(ctx, s.prefix, offset, -1, &blob.ReaderOptions{BeforeRead: func(as func(any) bool) error {
+func (s s3Source) Open(ctx context.Context, offset, length int64, version string) (io.ReadCloser, Info, error) {
+	r, err := s.bucket.NewRangeReader(ctx, s.prefix, offset, length, &blob.ReaderOptions{BeforeRead: func(as func(any) bool) error {
 		var in *s3.GetObjectInput
 		if version != "" && as(&in) {
 			in.IfMatch = aws.String(version)
@@ -147,6 +147,14 @@ func (s s3Source) Open(ctx context.Context, offset int64, version string) (io.Re
 		return nil, Info{}, &Error{Kind: Changed, Place: s.place, Cause: "the object changed while it was read"}
 	}
 	return &classifyingReader{r, s.place}, info, nil
+}
+
+func (s s3Source) Stat(ctx context.Context) (Info, error) {
+	a, err := s.bucket.Attributes(ctx, s.prefix)
+	if err != nil {
+		return Info{}, classify(s.place, err)
+	}
+	return Info{Size: a.Size, Version: a.ETag, SHA256: a.Metadata[metaSHA256]}, nil
 }
 
 // classifyingReader gives the errors of a body a kind.
@@ -204,18 +212,40 @@ func (s *s3Place) Stat(ctx context.Context, key string) (Info, error) {
 	return Info{Size: a.Size, Version: a.ETag, SHA256: a.Metadata[metaSHA256]}, nil
 }
 
-func (s *s3Place) Get(ctx context.Context, key string, limit int64) ([]byte, error) {
-	k, err := within(s.prefix, key)
+func (s *s3Place) Get(ctx context.Context, key string, limit int64) ([]byte, Info, error) {
+	r, info, err := s.Open(ctx, key)
 	if err != nil {
-		return nil, err
-	}
-	r, err := s.bucket.NewReader(ctx, k, nil)
-	if err != nil {
-		return nil, classify(Join(s.place, key), err)
+		return nil, Info{}, err
 	}
 	defer func() { _ = r.Close() }()
 	b, err := readAll(r, limit)
-	return b, classify(Join(s.place, key), err)
+	return b, info, classify(Join(s.place, key), err)
+}
+
+func (s *s3Place) Open(ctx context.Context, key string) (io.ReadCloser, Info, error) {
+	k, err := within(s.prefix, key)
+	if err != nil {
+		return nil, Info{}, err
+	}
+	place := Join(s.place, key)
+	r, err := s.bucket.NewReader(ctx, k, nil)
+	if err != nil {
+		return nil, Info{}, classify(place, err)
+	}
+	info := Info{Size: r.Size()}
+	var out s3.GetObjectOutput
+	if r.As(&out) {
+		info.Version, info.SHA256 = aws.ToString(out.ETag), out.Metadata[metaSHA256]
+	}
+	return &classifyingReader{r, place}, info, nil
+}
+
+func (s *s3Place) List(context.Context, string, func(Entry) error) error {
+	return errors.New("TODO")
+}
+
+func (s *s3Place) Delete(context.Context, string) error {
+	return errors.New("TODO")
 }
 
 // Check asks for one key: a bucket that is missing says so, also to a user who may

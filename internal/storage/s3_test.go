@@ -99,10 +99,10 @@ func TestS3(t *testing.T) {
 		}
 	}
 	sink, _ := OpenSink("s3://videos/in", o)
-	if b, err := sink.Get(t.Context(), "a.txt", 100); err != nil || string(b) != "hello" {
+	if b, _, err := sink.Get(t.Context(), "a.txt", 100); err != nil || string(b) != "hello" {
 		t.Errorf("%q %v", b, err)
 	}
-	if _, err := sink.Get(t.Context(), "none", 100); KindOf(err) != NotFound {
+	if _, _, err := sink.Get(t.Context(), "none", 100); KindOf(err) != NotFound {
 		t.Errorf("error %v", err)
 	}
 	// A broken-off upload leaves nothing.

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/pose-dev/pose-operator/internal/report"
 )
@@ -41,9 +42,13 @@ type Info struct {
 
 // Source is one object to read.
 type Source interface {
-	// Open reads from offset on. The Info describes the whole object. A version
-	// that is not empty must still be the object's, else ErrChanged.
-	Open(ctx context.Context, offset int64, version string) (io.ReadCloser, Info, error)
+	// Open reads length bytes from offset on, or to the end where length is
+	// negative. The Info describes the whole object. A version that is not empty
+	// must still be the object's, else the error is of kind Changed. A server that
+	// cannot give ranges may give more than length bytes.
+	Open(ctx context.Context, offset, length int64, version string) (io.ReadCloser, Info, error)
+	// Stat describes the object without reading it.
+	Stat(ctx context.Context) (Info, error)
 	// String names the source without credentials.
 	String() string
 	Close() error
@@ -55,6 +60,25 @@ type Object struct {
 	Size      int64
 	SHA256    string // lower-case hex; kept with the object where possible
 	MediaType string
+	// If is the condition under which it is written. One that does not hold is an
+	// error of kind Changed.
+	If Condition
+}
+
+// Condition of a write. A place that cannot keep one atomically (a claim) checks
+// it right before it writes.
+type Condition struct {
+	// Absent: nothing lies under the key yet.
+	Absent bool
+	// Version, where it is not empty, is that of what lies there.
+	Version string
+}
+
+// Entry is one object of a listing.
+type Entry struct {
+	Key     string // relative to the sink
+	Size    int64
+	ModTime time.Time
 }
 
 // Sink is a folder or prefix to write below.
@@ -64,7 +88,14 @@ type Sink interface {
 	// Stat describes what is stored under key.
 	Stat(ctx context.Context, key string) (Info, error)
 	// Get reads a small object whole; more than limit bytes are an error.
-	Get(ctx context.Context, key string, limit int64) ([]byte, error)
+	Get(ctx context.Context, key string, limit int64) ([]byte, Info, error)
+	// Open reads an object from its beginning.
+	Open(ctx context.Context, key string) (io.ReadCloser, Info, error)
+	// List calls each for every object whose key begins with the folder prefix
+	// ("" for all), in no particular order, until it returns an error.
+	List(ctx context.Context, prefix string, each func(Entry) error) error
+	// Delete removes one object; one that is not there is no error.
+	Delete(ctx context.Context, key string) error
 	// Check gives an error when the place is not there at all. What only an upload
 	// can tell is no error yet.
 	Check(ctx context.Context) error

@@ -87,7 +87,7 @@ func (r *Role) refused(ctx context.Context) error {
 	err = u.sink.Check(ctx)
 	if err == nil {
 		var raw []byte
-		raw, err = u.sink.Get(ctx, result.ManifestFile, maxDocument)
+		raw, _, err = u.sink.Get(ctx, result.ManifestFile, maxDocument)
 		switch {
 		case storage.KindOf(err) == storage.NotFound:
 			return nil

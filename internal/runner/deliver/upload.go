@@ -141,7 +141,7 @@ func (u *uploader) document(ctx context.Context, key string, v any) (string, err
 func (u *uploader) mayPoint(ctx context.Context) (bool, error) {
 	var raw []byte
 	err := u.retry(ctx, func(ctx context.Context) (err error) {
-		raw, err = u.sink.Get(ctx, result.ManifestFile, maxDocument)
+		raw, _, err = u.sink.Get(ctx, result.ManifestFile, maxDocument)
 		return err
 	})
 	if storage.KindOf(err) == storage.NotFound {

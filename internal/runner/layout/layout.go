@@ -13,45 +13,47 @@ const TerminationLog = "/dev/termination-log"
 
 // Layout holds the paths that a role reads and writes.
 type Layout struct {
-	RunnerBinary     string
-	AdapterSource    string
-	AdapterDir       string
-	SourceFile       string
-	SourceFacts      string
-	BoxesSource      string
-	VideoFile        string
-	FactsFile        string
-	BoxesFile        string
-	OutputDir        string
-	SocketFile       string
-	EngineFile       string
-	Diagnostics      string
-	CredentialsDir   string
-	BoxesCredentials string
-	ProgressToken    string
-	Termination      string
+	RunnerBinary      string
+	AdapterSource     string
+	AdapterDir        string
+	SourceFile        string
+	SourceFacts       string
+	BoxesSource       string
+	VideoFile         string
+	FactsFile         string
+	BoxesFile         string
+	OutputDir         string
+	SocketFile        string
+	EngineFile        string
+	Diagnostics       string
+	CredentialsDir    string
+	BoxesCredentials  string
+	OutputCredentials string
+	ProgressToken     string
+	Termination       string
 }
 
 // Pod is the layout that the contract fixes.
 func Pod() Layout {
 	return Layout{
-		RunnerBinary:     report.RunnerBinary,
-		AdapterSource:    report.AdapterSourceDir,
-		AdapterDir:       report.AdapterDir,
-		SourceFile:       report.SourceFile,
-		SourceFacts:      report.SourceFactsFile,
-		BoxesSource:      report.BoxesSourceFile,
-		VideoFile:        report.VideoFile,
-		FactsFile:        report.FactsFile,
-		BoxesFile:        report.BoxesFile,
-		OutputDir:        report.OutputDir,
-		SocketFile:       report.SocketFile,
-		EngineFile:       report.EngineFile,
-		Diagnostics:      report.DiagnosticsFile,
-		CredentialsDir:   report.CredentialsDir,
-		BoxesCredentials: report.BoxesCredentialsDir,
-		ProgressToken:    report.ProgressTokenFile,
-		Termination:      TerminationLog,
+		RunnerBinary:      report.RunnerBinary,
+		AdapterSource:     report.AdapterSourceDir,
+		AdapterDir:        report.AdapterDir,
+		SourceFile:        report.SourceFile,
+		SourceFacts:       report.SourceFactsFile,
+		BoxesSource:       report.BoxesSourceFile,
+		VideoFile:         report.VideoFile,
+		FactsFile:         report.FactsFile,
+		BoxesFile:         report.BoxesFile,
+		OutputDir:         report.OutputDir,
+		SocketFile:        report.SocketFile,
+		EngineFile:        report.EngineFile,
+		Diagnostics:       report.DiagnosticsFile,
+		CredentialsDir:    report.CredentialsDir,
+		BoxesCredentials:  report.BoxesCredentialsDir,
+		OutputCredentials: report.OutputCredentialsDir,
+		ProgressToken:     report.ProgressTokenFile,
+		Termination:       TerminationLog,
 	}
 }
 
@@ -61,7 +63,7 @@ func Under(root string) Layout {
 	for _, p := range []*string{
 		&l.RunnerBinary, &l.AdapterSource, &l.AdapterDir, &l.SourceFile, &l.SourceFacts, &l.BoxesSource,
 		&l.VideoFile, &l.FactsFile, &l.BoxesFile, &l.OutputDir, &l.SocketFile, &l.EngineFile, &l.Diagnostics,
-		&l.CredentialsDir, &l.BoxesCredentials, &l.ProgressToken, &l.Termination,
+		&l.CredentialsDir, &l.BoxesCredentials, &l.OutputCredentials, &l.ProgressToken, &l.Termination,
 	} {
 		*p = filepath.Join(root, *p)
 	}
