@@ -16,9 +16,12 @@ import (
 	"github.com/pose-dev/pose-operator/internal/runner/exec"
 	"github.com/pose-dev/pose-operator/internal/runner/fetch"
 	"github.com/pose-dev/pose-operator/internal/runner/layout"
+	"github.com/pose-dev/pose-operator/internal/runner/lookup"
 	"github.com/pose-dev/pose-operator/internal/runner/outcome"
 	"github.com/pose-dev/pose-operator/internal/runner/prepare"
 	"github.com/pose-dev/pose-operator/internal/runner/progress"
+	"github.com/pose-dev/pose-operator/internal/runner/purge"
+	"github.com/pose-dev/pose-operator/internal/runner/verify"
 )
 
 // ErrTerminated is the cause of a context that SIGTERM cancelled.
@@ -81,6 +84,12 @@ func run(ctx context.Context, cfg *report.Config, l layout.Layout, stdout io.Wri
 		role := deliver.Role{Config: *cfg.Deliver, Job: cfg.Job, Layout: l, Push: p.Update, Log: stdout}
 		t, err = role.Run(ctx)
 		p.Close()
+	case report.RoleLookup:
+		t.Lookup, err = lookup.Run(ctx, *cfg.Lookup, cfg.Job, l, stdout)
+	case report.RolePurge:
+		t.Purge, err = purge.Run(ctx, *cfg.Purge, cfg.Job, l, stdout)
+	case report.RoleVerify:
+		t.Verify, err = verify.Run(ctx, *cfg.Verify, l, stdout)
 	}
 	switch {
 	case err == nil:
