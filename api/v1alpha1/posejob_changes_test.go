@@ -54,6 +54,12 @@ func TestPoseJobImmutability(t *testing.T) {
 		"the output's overlay":                            {path: "spec.output.overlay", before: "None", after: "Full", refusal: output},
 		"the output's overlay is unset, which is None":    {path: "spec.output.overlay", before: "Full", refusal: output},
 		"the output's credentials are unset":              {path: "spec.output.credentialsSecretRef", before: "{name: x}", refusal: output},
+		"the output's credentials are set":                {path: "spec.output.credentialsSecretRef", after: "{name: x}", refusal: output},
+		"the output's credentials are others":             {path: "spec.output.credentialsSecretRef.name", before: "x", after: "z", refusal: output},
+		"the output may replace another's":                {path: "spec.output.overwrite", after: "Allow", refusal: output},
+		"the results go with their job from now on":       {path: "spec.output.deletionPolicy", after: "Delete"},
+		"the results stay from now on":                    {path: "spec.output.deletionPolicy", before: "Delete", after: "Retain"},
+		"the reuse":                                       {path: "spec.reuse", before: "IfVerified", after: "Never"},
 		"the device":                                      {path: "spec.device", before: "GPU", after: "CPU", refusal: device},
 		"the device is set from its default":              {path: "spec.device", after: "CPU", refusal: device},
 		"the device is unset to its default":              {path: "spec.device", before: "CPU", refusal: device},
@@ -216,6 +222,7 @@ func TestRoundTripThroughGoTypes(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = api.Delete(ctx, &job) })
 		if job.Spec.BackoffLimit == nil || *job.Spec.BackoffLimit != 2 || job.Spec.ScratchSize == nil || job.Spec.ScratchSize.String() != "20Gi" ||
+			job.Spec.Output.DeletionPolicy != v1alpha1.DeletionRetain || job.Spec.Output.Overwrite != v1alpha1.Deny || job.Spec.Reuse != "" ||
 			job.Spec.PodTTLSecondsAfterFinished == nil || *job.Spec.PodTTLSecondsAfterFinished != 600 || job.Spec.Device != v1alpha1.DeviceAuto || job.Spec.Fallback.Detector != v1alpha1.Allow {
 			t.Errorf("spec = %+v", job.Spec)
 		}

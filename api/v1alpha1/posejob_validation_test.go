@@ -103,6 +103,7 @@ func TestPoseJobFields(t *testing.T) {
 		request  = "a request of cpu or memory must be greater than zero"
 		rate     = "captureFPS must be a number of frames a second from 1 to 100000"
 		suffix   = "boxes are a .json or .csv file"
+		image    = "oci://registry.example/team/clips@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 		memory   = "memory is always requested as much as it is limited: leave the request out"
 	)
 	for name, c := range map[string]struct{ path, value, refusal string }{
@@ -128,7 +129,14 @@ func TestPoseJobFields(t *testing.T) {
 		"a video by a file path":                  {"spec.video.uri", "file:///etc/passwd", scheme},
 		"a video by a plain path":                 {"spec.video.uri", "/videos/a.mp4", scheme},
 		"a video with an upper-case scheme":       {"spec.video.uri", "S3://bucket/a.mp4", scheme},
-		"a video in Azure":                        {"spec.video.uri", "azblob://container/a.mp4", scheme},
+		"a video in Azure":                        {"spec.video.uri", "azblob://container/a.mp4", ""},
+		"a video in Google's cloud":               {"spec.video.uri", "gs://bucket/a.mp4", ""},
+		"a video in an image":                     {"spec.video.uri", image + "//clips/a.mp4", ""},
+		"a video in an image of a port":           {"spec.video.uri", strings.Replace(image, ".example/", ".example:5000/", 1) + "//a.mp4", ""},
+		"a video in an image by tag":              {"spec.video.uri", "oci://registry.example/clips:v1//a.mp4", "oci:// must name an image by digest"},
+		"a video in an image without a file":      {"spec.video.uri", image, "oci:// must name an image by digest"},
+		"a video in an image at its root":         {"spec.video.uri", image + "///a.mp4", "oci:// must name an image by digest"},
+		"a video in an image that climbs":         {"spec.video.uri", image + "//../a.mp4", dots},
 		"a video URI with user and password":      {"spec.video.uri", "https://me:secret@host/a.mp4", userinfo},
 		"a video URI with a user":                 {"spec.video.uri", "s3://me@bucket/a.mp4", userinfo},
 		"a signed video URL":                      {"spec.video.uri", "https://host/a.mp4?sig=abc", query},
@@ -168,6 +176,10 @@ func TestPoseJobFields(t *testing.T) {
 		"boxes by HTTPS":                        {"spec.video.boxes", "{uri: https://host.example:8443/a.csv}", ""},
 		"boxes by HTTP":                         {"spec.video.boxes", "{uri: http://host/a.csv}", ""},
 		"boxes in a claim":                      {"spec.video.boxes", "{uri: pvc://my-claim.v1/a/b.csv}", ""},
+		"boxes in Azure":                        {"spec.video.boxes", "{uri: azblob://container/b.csv}", ""},
+		"boxes in Google's cloud":               {"spec.video.boxes", "{uri: gs://bucket/b.csv}", ""},
+		"boxes in an image":                     {"spec.video.boxes", "{uri: " + quoted(image+"//b.csv") + "}", ""},
+		"boxes in an image by tag":              {"spec.video.boxes", "{uri: " + quoted("oci://registry.example/clips:v1//b.csv") + "}", "oci:// must name an image by digest"},
 		"boxes without a URI":                   {"spec.video.boxes", "{sha256: " + quoted(digest) + "}", "spec.video.boxes.uri: Required value"},
 		"boxes in the spec itself":              {"spec.video.boxes", "{frames: []}", "unknown field"},
 		"boxes in a pickle":                     {"spec.video.boxes.uri", "s3://bucket/a.pkl", suffix},
@@ -225,6 +237,9 @@ func TestPoseJobFields(t *testing.T) {
 		// output
 		"results in S3":                        {"spec.output.uri", "s3://bucket/a/", ""},
 		"results in a claim":                   {"spec.output.uri", "pvc://claim/a", ""},
+		"results in Azure":                     {"spec.output.uri", "azblob://container/a", ""},
+		"results in Google's cloud":            {"spec.output.uri", "gs://bucket/a", ""},
+		"results in an image":                  {"spec.output.uri", image + "//a", scheme},
 		"results by HTTPS":                     {"spec.output.uri", "https://host/a", scheme},
 		"an output URI with a password":        {"spec.output.uri", "s3://me:secret@bucket/a", userinfo},
 		"an output URI with a query":           {"spec.output.uri", "s3://bucket/a?x=1", query},
@@ -240,6 +255,14 @@ func TestPoseJobFields(t *testing.T) {
 		"a blurred overlay":                    {"spec.output.overlay", "Blurred", ""},
 		"a full overlay":                       {"spec.output.overlay", "Full", ""},
 		"an unknown overlay":                   {"spec.output.overlay", "Sharp", `Unsupported value: "Sharp"`},
+		"an output that replaces another's":    {"spec.output.overwrite", "Allow", ""},
+		"an output that may replace":           {"spec.output.overwrite", "Maybe", `Unsupported value: "Maybe"`},
+		"results that stay":                    {"spec.output.deletionPolicy", "Retain", ""},
+		"results that go with their job":       {"spec.output.deletionPolicy", "Delete", ""},
+		"results that are orphaned":            {"spec.output.deletionPolicy", "Orphan", `Unsupported value: "Orphan"`},
+		"a result from before":                 {"spec.reuse", "IfVerified", ""},
+		"a result of its own":                  {"spec.reuse", "Never", ""},
+		"a result from before, whatever it is": {"spec.reuse", "Always", `Unsupported value: "Always"`},
 
 		// choice of engine and device
 		"an engine":                             {"spec.engineName", "phalp", ""},
