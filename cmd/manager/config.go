@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers"
 	"github.com/pose-dev/pose-operator/internal/report"
 )
@@ -22,6 +23,8 @@ type Config struct {
 	Policy controllers.Policy `json:"policy"`
 	// Limits on videos.
 	Limits Limits `json:"limits"`
+	// Reuse of results that were computed before.
+	Reuse Reuse `json:"reuse"`
 	// Learning from the attempts of all jobs.
 	Learning Learning `json:"learning"`
 }
@@ -39,6 +42,10 @@ type Store struct {
 	S3Endpoint       string   `json:"s3Endpoint,omitempty"`
 	S3Region         string   `json:"s3Region,omitempty"`
 	S3PathStyle      bool     `json:"s3PathStyle,omitempty"`
+	GCSEndpoint      string   `json:"gcsEndpoint,omitempty"`
+	AzureAccount     string   `json:"azureAccount,omitempty"`
+	AzureEndpoint    string   `json:"azureEndpoint,omitempty"`
+	WorkloadIdentity bool     `json:"workloadIdentity,omitempty"`
 	CABundle         string   `json:"caBundle,omitempty"`
 	HTTPAllowedHosts []string `json:"httpAllowedHosts,omitempty"`
 }
@@ -48,6 +55,14 @@ type Limits struct {
 	VideoBytes  int64 `json:"videoBytes,omitempty"`
 	FramePixels int64 `json:"framePixels,omitempty"`
 	Frames      int64 `json:"frames,omitempty"`
+}
+
+// Reuse says what becomes of results that were computed before.
+type Reuse struct {
+	// Default is what jobs without spec.reuse do; empty is Never.
+	Default v1alpha1.ReusePolicy `json:"default,omitempty"`
+	// CrossNamespace offers the results of other namespaces too.
+	CrossNamespace bool `json:"crossNamespace,omitempty"`
 }
 
 // Learning says whether jobs learn from the attempts of others.
@@ -75,12 +90,18 @@ func readConfig(path string) (*Config, error) {
 	if c.Images.Runner == "" || c.Images.Media == "" {
 		return nil, fmt.Errorf("configuration %s: images.runner and images.media must be set", path)
 	}
+	switch c.Reuse.Default {
+	case "", v1alpha1.ReuseIfVerified, v1alpha1.ReuseNever:
+	default:
+		return nil, fmt.Errorf("configuration %s: reuse.default is %q: it must be %s or %s", path, c.Reuse.Default, v1alpha1.ReuseIfVerified, v1alpha1.ReuseNever)
+	}
 	return c, nil
 }
 
 func (s Store) report() report.StoreConfig {
 	return report.StoreConfig{
 		S3Endpoint: s.S3Endpoint, S3Region: s.S3Region, S3PathStyle: s.S3PathStyle,
+		GCSEndpoint: s.GCSEndpoint, AzureAccount: s.AzureAccount, AzureEndpoint: s.AzureEndpoint, WorkloadIdentity: s.WorkloadIdentity,
 		CAPEM: s.CABundle, HTTPAllowedHosts: s.HTTPAllowedHosts,
 	}
 }

@@ -34,6 +34,7 @@ func TestReadConfig(t *testing.T) {
 		})},
 		"engines without pose-runner": {text: images + "policy: {enginesWithoutRunner: true}", want: base(func(c *Config) { c.Policy.EnginesWithoutRunner = true })},
 		"learning by one tenant":      {text: images + "learning: {singleTenant: true}", want: base(func(c *Config) { c.Learning.SingleTenant = true })},
+		"reuse":                       {text: images + "reuse: {default: IfVerified, crossNamespace: true}", want: base(func(c *Config) { c.Reuse = Reuse{Default: "IfVerified", CrossNamespace: true} })},
 		"no learning":                 {text: images + "learning: {disabled: true}", want: base(func(c *Config) { c.Learning.Disabled = true })},
 
 		"nothing":                             {text: "", err: "images.runner and images.media must be set"},
@@ -43,6 +44,7 @@ func TestReadConfig(t *testing.T) {
 		"an unknown field of the images":      {text: "images: {runner: r, media: m, engine: x}", err: `unknown field "engine"`},
 		"an unknown field of learning":        {text: images + "learning: {enabled: false}", err: `unknown field "enabled"`},
 		"a word where yes or no must be":      {text: images + "policy: {enginesWithoutRunner: \"true\"}", err: "enginesWithoutRunner"},
+		"an unknown way to reuse":             {text: images + "reuse: {default: Always}", err: `reuse.default is "Always"`},
 		"a field twice":                       {text: images + "limits: {frames: 1}\nlimits: {frames: 2}", err: `"limits" already set`},
 		"a word where a number must be":       {text: images + "limits: {frames: many}", err: "frames"},
 		"no YAML":                             {text: "images: [", err: "configuration"},

@@ -64,6 +64,12 @@ store:
   s3Endpoint: {{ $c.store.s3Endpoint | quote }}
   s3Region: {{ $c.store.s3Region | quote }}
   s3PathStyle: {{ $c.store.s3PathStyle }}
+  {{- range $name := list "gcsEndpoint" "azureAccount" "azureEndpoint" }}
+  {{- with index $c.store $name }}
+  {{ $name }}: {{ . | quote }}
+  {{- end }}
+  {{- end }}
+  workloadIdentity: {{ $c.store.workloadIdentity }}
   {{- with $c.store.caBundle }}
   caBundle: |
     {{- . | trim | nindent 4 }}
@@ -76,6 +82,9 @@ policy:
   {{ $list }}: {{ index $c.policy $list | toJson }}
   {{- end }}
   enginesWithoutRunner: {{ $c.policy.enginesWithoutRunner }}
+reuse:
+  default: {{ $c.reuse.default }}
+  crossNamespace: {{ $c.reuse.crossNamespace }}
 learning:
   disabled: {{ $c.learning.disabled }}
   singleTenant: {{ $c.learning.singleTenant }}
