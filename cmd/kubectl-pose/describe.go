@@ -119,6 +119,10 @@ func describe(w io.Writer, j *v1alpha1.PoseJob) {
 	row("Phase", string(s.Phase))
 	row("Engine", s.EngineName)
 	row("Video", j.Spec.Video.URI)
+	row("Frames", video(s.Video))
+	if l := s.Lookup; l != nil {
+		row("Look ahead", strings.TrimSpace(fmt.Sprintf("%s %s", l.State, l.Message)))
+	}
 	if s.Output != nil {
 		row("Output", s.Output.URI)
 		row("Quality", quality(s.Output.Quality))
@@ -126,12 +130,13 @@ func describe(w io.Writer, j *v1alpha1.PoseJob) {
 	row("Took", took(s.StartTime, s.CompletionTime))
 	for _, c := range s.Conditions {
 		switch c.Type {
-		case v1alpha1.ConditionReady, v1alpha1.ConditionDegraded, v1alpha1.ConditionNoPeople, v1alpha1.ConditionPeopleFiltered, v1alpha1.ConditionDeviceMismatch:
-			row(c.Type, fmt.Sprintf("%s (%s) %s", c.Status, c.Reason, c.Message))
+		case v1alpha1.ConditionReady, v1alpha1.ConditionDegraded, v1alpha1.ConditionNoPeople, v1alpha1.ConditionPeopleFiltered, v1alpha1.ConditionDeviceMismatch,
+			v1alpha1.ConditionReused, v1alpha1.ConditionResultsDeleted:
+			row(c.Type, fmt.Sprintf("%s (%s) %s", c.Status, c.Reason, once(c.Message, s.Attempts)))
 		}
 	}
 	for _, v := range s.SkippedVariants {
-		row("Skipped", fmt.Sprintf("%s (%s) %s", v.Variant, v.Reason, v.Message))
+		row("Skipped", fmt.Sprintf("%s (%s) %s", v.Variant, v.Reason, once(v.Message, s.Attempts)))
 	}
 	if len(s.Attempts) == 0 {
 		return
@@ -148,6 +153,35 @@ func describe(w io.Writer, j *v1alpha1.PoseJob) {
 			stack(w, a, "  ")
 		}
 	}
+}
+
+// once leaves out of a message what an attempt below says in full.
+func once(message string, attempts []v1alpha1.Attempt) string {
+	for i := range attempts {
+		a := &attempts[i]
+		if a.State == v1alpha1.AttemptFailed && a.Message != "" {
+			message = strings.ReplaceAll(message, a.Message, fmt.Sprintf("(attempt %d, below)", a.Number))
+		}
+	}
+	return message
+}
+
+// video as it was measured: what the engine read, and what was fetched.
+func video(v *v1alpha1.VideoStatus) string {
+	if v == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%d of %dx%d at %d.%03d a second", v.Frames, v.Width, v.Height, v.MilliFPS/1000, v.MilliFPS%1000)
+	if v.StartFrame > 0 {
+		text += fmt.Sprintf(", from frame %d of the source", v.StartFrame)
+	}
+	if src := v.Source; src != nil {
+		text += fmt.Sprintf("; fetched %s of %s in %s", mebibytes(src.Bytes), dash(src.Codec), dash(src.Container))
+		if src.Reencoded != "" {
+			text += ", re-encoded (" + src.Reencoded + ")"
+		}
+	}
+	return text
 }
 
 // quality of a result, as its engine claims it.

@@ -175,3 +175,35 @@ func TestDescribe(t *testing.T) {
 		}
 	}
 }
+
+func TestDescribeSaysEachThingOnce(t *testing.T) {
+	const long = "the engine died by SIGSEGV while it loaded its detector: give the node more memory"
+	job := &v1alpha1.PoseJob{Status: v1alpha1.PoseJobStatus{
+		Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: "Failed", Message: "no variant is left: " + long}},
+		Attempts:   []v1alpha1.Attempt{{Number: 1, State: v1alpha1.AttemptFailed, Message: long}},
+	}}
+	var out bytes.Buffer
+	describe(&out, job)
+	if n := strings.Count(out.String(), long); n != 1 || !strings.Contains(out.String(), "no variant is left: (attempt 1, below)") {
+		t.Errorf("it is said %d times in\n%s", n, out.String())
+	}
+}
+
+func TestDescribeOfAResultFromBefore(t *testing.T) {
+	job := &v1alpha1.PoseJob{Status: v1alpha1.PoseJobStatus{
+		Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReused, Status: metav1.ConditionTrue, Reason: "VerifiedResult", Message: "team-a/run computed it"}},
+		Lookup:     &v1alpha1.LookupStatus{State: v1alpha1.LookupFound, Message: "a verified result lies there"},
+		Video: &v1alpha1.VideoStatus{Width: 640, Height: 360, MilliFPS: 29970, Frames: 120, StartFrame: 7,
+			Source: &v1alpha1.VideoSourceStatus{Bytes: 12 << 20, Codec: "hevc", Container: "mov", Reencoded: "codec hevc"}},
+	}}
+	var out bytes.Buffer
+	describe(&out, job)
+	for _, want := range []string{
+		"Found a verified result lies there", "True (VerifiedResult) team-a/run computed it",
+		"120 of 640x360 at 29.970 a second, from frame 7 of the source; fetched 12 MiB of hevc in mov, re-encoded (codec hevc)",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("want %q in\n%s", want, out.String())
+		}
+	}
+}

@@ -108,6 +108,8 @@ func job(name, engine, video string, change ...func(*v1alpha1.PoseJob)) *v1alpha
 			EngineName: engine,
 			Video:      v1alpha1.VideoSource{URI: video, CredentialsSecretRef: creds, Frames: &v1alpha1.FrameRange{Start: 10, End: 22}},
 			Output:     v1alpha1.Output{URI: "s3://" + bucket + "/" + namespace + "/" + name, CredentialsSecretRef: creds},
+			// What is looked at before any attempt has tests of its own (data_test.go).
+			Reuse: v1alpha1.ReuseNever,
 		},
 	}
 	for _, c := range change {
