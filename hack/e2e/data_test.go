@@ -18,41 +18,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
-	"github.com/pose-dev/pose-operator/hack/e2e/harness"
 )
-
-// pinned gives the name by digest under which the nodes hold an image.
-func pinned(t *testing.T, image string) string {
-	t.Helper()
-	repository, _, _ := strings.Cut(image, ":")
-	var nodes corev1.NodeList
-	if err := env.Client.List(t.Context(), &nodes); err != nil {
-		t.Fatal(err)
-	}
-	for _, n := range nodes.Items {
-		for _, i := range n.Status.Images {
-			for _, name := range i.Names {
-				if strings.HasPrefix(name, repository+"@sha256:") {
-					return name
-				}
-			}
-		}
-	}
-	t.Skipf("no node tells the digest of %s", image)
-	return ""
-}
 
 // pinnedEngine is the mediapipe engine with its image by digest, so that its
 // results can be reused.
 func pinnedEngine(t *testing.T, name string) string {
 	t.Helper()
-	var real v1alpha1.PoseEngine
-	if err := env.Client.Get(t.Context(), client.ObjectKey{Name: "mediapipe"}, &real); err != nil {
-		t.Fatal(err)
-	}
-	e := &v1alpha1.PoseEngine{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: *real.Spec.DeepCopy()}
-	e.Spec.Variants[0].Image = pinned(t, harness.ImageMediapipe)
-	if err := env.Client.Create(t.Context(), e); err != nil {
+	e, err := env.PinnedEngine(t.Context(), name)
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = env.Client.Delete(context.Background(), e) })

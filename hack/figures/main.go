@@ -61,7 +61,7 @@ func run(ctx context.Context) error {
 	slices.Sort(gaps)
 	fmt.Printf("GPU pod seen Failed to CPU pod created, %d jobs: min %s, median %s, max %s\n",
 		rounds, gaps[0].Round(time.Millisecond), gaps[rounds/2].Round(time.Millisecond), gaps[rounds-1].Round(time.Millisecond))
-	return nil
+	return reuse(ctx, env)
 }
 
 // sizes of the images as their archives hold them: the unpacked layers.

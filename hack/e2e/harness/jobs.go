@@ -3,6 +3,8 @@ package harness
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -90,6 +92,47 @@ func (e *Env) StagedEngine(ctx context.Context, name, die string, change ...func
 		return nil, fmt.Errorf("write PoseEngine %s: %w", name, err)
 	}
 	return engine, nil
+}
+
+// PinnedEngine is a PoseEngine with the real mediapipe engine by digest: what is
+// reused must be pinned.
+func (e *Env) PinnedEngine(ctx context.Context, name string) (*v1alpha1.PoseEngine, error) {
+	var real v1alpha1.PoseEngine
+	if err := e.Client.Get(ctx, client.ObjectKey{Name: "mediapipe"}, &real); err != nil {
+		return nil, fmt.Errorf("read the chart's engine mediapipe: %w", err)
+	}
+	image, err := e.pinned(ctx, real.Spec.Variants[0].Image)
+	if err != nil {
+		return nil, err
+	}
+	engine := &v1alpha1.PoseEngine{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	_, err = controllerutil.CreateOrUpdate(ctx, e.Client, engine, func() error {
+		engine.Spec = *real.Spec.DeepCopy()
+		engine.Spec.Variants[0].Image = image
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("write PoseEngine %s: %w", name, err)
+	}
+	return engine, nil
+}
+
+// pinned gives the name by digest under which the nodes hold an image.
+func (e *Env) pinned(ctx context.Context, image string) (string, error) {
+	repository, _, _ := strings.Cut(image, ":")
+	var nodes corev1.NodeList
+	if err := e.Client.List(ctx, &nodes); err != nil {
+		return "", fmt.Errorf("list nodes: %w", err)
+	}
+	for _, n := range nodes.Items {
+		for _, i := range n.Status.Images {
+			j := slices.IndexFunc(i.Names, func(name string) bool { return strings.HasPrefix(name, repository+"@sha256:") })
+			if j >= 0 {
+				return i.Names[j], nil
+			}
+		}
+	}
+	return "", fmt.Errorf("no node tells the digest of image %s", image)
 }
 
 // Remove a job and wait until it and its pods are gone.
