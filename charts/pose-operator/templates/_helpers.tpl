@@ -94,6 +94,12 @@ limits:
   frames: {{ int64 $c.limits.frames }}
 {{- end -}}
 
+{{- /* Where places lie, for pods of the chart's own that run pose-runner: a StoreConfig as a dict. */ -}}
+{{- define "pose-operator.store" -}}
+{{- $s := .Values.config.store -}}
+{{- toJson (dict "s3Endpoint" $s.s3Endpoint "s3Region" $s.s3Region "s3PathStyle" $s.s3PathStyle "gcsEndpoint" $s.gcsEndpoint "azureAccount" $s.azureAccount "azureEndpoint" $s.azureEndpoint "workloadIdentity" $s.workloadIdentity "caPEM" $s.caBundle "httpAllowedHosts" $s.httpAllowedHosts) -}}
+{{- end -}}
+
 {{- /* Metadata of a PoseEngine. Call with (list $ NAME EXTRA), EXTRA a dict with labels and annotations. */ -}}
 {{- define "pose-operator.engineMetadata" -}}
 {{- $root := index . 0 -}}
