@@ -90,9 +90,10 @@ verify: $(CONTROLLER_GEN) $(HELM) ## Check that generated files are up to date, 
 PURE := ./api/... ./controllers/internal/... ./internal/boxes/... ./internal/export/... ./internal/report/... ./internal/result/...
 
 .PHONY: test-unit
-test-unit: kube $(HELM) $(VERSITYGW) ## Unit tests, and tests against a real API server and a real S3 server.
+test-unit: kube $(HELM) $(VERSITYGW) $(FAKE_GCS) $(AZURITE) ## Unit tests, and tests against a real API server, a real S3 server, and emulators of Google's and Azure's stores.
 	go test -parallel 4 $(PURE)
-	POSE_TEST_VERSITYGW=$(VERSITYGW) go test -race -parallel 4 $$(go list ./... | grep -vxFf <(go list $(PURE)))
+	POSE_TEST_VERSITYGW=$(VERSITYGW) POSE_TEST_FAKE_GCS=$(FAKE_GCS) POSE_TEST_AZURITE=$(AZURITE) \
+		go test -race -parallel 4 -timeout 20m $$(go list ./... | grep -vxFf <(go list $(PURE)))
 	cd hack/cluster && go test ./...
 
 .PHONY: test-engine

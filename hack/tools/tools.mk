@@ -12,6 +12,8 @@ CONTROLLER_GEN := $(TOOLS_BIN)/controller-gen
 GOLANGCI_LINT := $(TOOLS_BIN)/golangci-lint
 HELM := $(TOOLS_BIN)/helm
 VERSITYGW := $(TOOLS_BIN)/versitygw
+FAKE_GCS := $(TOOLS_BIN)/fake-gcs-server
+AZURITE := $(TOOLS_BIN)/azurite/node_modules/.bin/azurite-blob
 COREDNS := $(TOOLS_BIN)/coredns
 KWOK := $(TOOLS_BIN)/kwok
 KUBE := $(TOOLS_BIN)/kube
@@ -41,8 +43,20 @@ $(eval $(call tool,controller-gen,sigs.k8s.io/controller-tools/cmd/controller-ge
 $(eval $(call tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint))
 $(eval $(call tool,helm,helm.sh/helm/v4/cmd/helm))
 $(eval $(call tool,versitygw,github.com/versity/versitygw/cmd/versitygw))
+$(eval $(call tool,fake-gcs-server,github.com/fsouza/fake-gcs-server))
 $(eval $(call tool,coredns,github.com/coredns/coredns))
 $(eval $(call tool,kwok,sigs.k8s.io/kwok/cmd/kwok))
+
+# Azure's own emulator of Blob Storage. It is JavaScript: without node the tests
+# that need it are skipped, and say so.
+$(AZURITE): $(TOOLS_ROOT)/hack/tools/azurite/package.json $(TOOLS_ROOT)/hack/tools/azurite/package-lock.json
+	@if command -v npm >/dev/null; then \
+		echo "installing azurite (once)"; \
+		rm -rf $(TOOLS_BIN)/azurite && mkdir -p $(TOOLS_BIN)/azurite && cp $^ $(TOOLS_BIN)/azurite && \
+		nice npm ci --prefix $(TOOLS_BIN)/azurite --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; \
+	else \
+		echo "WARNING: npm is missing (apt-get install npm), so the tests of azblob:// will be SKIPPED" >&2; \
+	fi
 
 $(KUBE): $(TOOLS_ROOT)/hack/kube/main.go $(TOOLS_ROOT)/hack/kube/dispatch/dispatch.go $(TOOLS_ROOT)/hack/kube/go.mod $(TOOLS_ROOT)/hack/kube/go.sum
 	@echo "building Kubernetes $(KUBE_VERSION) (once; 6-10 minutes on 2 cores when Go's cache is empty)"
@@ -63,7 +77,7 @@ $(CLUSTER) $(TOOLS_BIN)/pause: $(TOOLS_BIN)/%: $(cluster_sources)
 
 .PHONY: tools kube cluster debian-packages
 
-tools: $(CONTROLLER_GEN) $(GOLANGCI_LINT) $(HELM) $(VERSITYGW) ## Build the pinned tools.
+tools: $(CONTROLLER_GEN) $(GOLANGCI_LINT) $(HELM) $(VERSITYGW) $(FAKE_GCS) ## Build the pinned tools.
 
 kube: $(KUBE_ASSETS)/.stamp ## Build Kubernetes' components; their folder is KUBEBUILDER_ASSETS.
 

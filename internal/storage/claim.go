@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
+	"path"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -14,7 +16,7 @@ import (
 	"github.com/pose-dev/pose-operator/internal/runner/beneath"
 )
 
-// claim is a mounted volume, or a folder in it.
+// claim is a mounted volume or image, or a folder in it.
 type claim struct {
 	mount  string
 	prefix string
@@ -25,7 +27,7 @@ func openClaimSource(u *url.URL, o Options) (Source, error) {
 	if _, err := objectKey(u); err != nil {
 		return nil, err
 	}
-	c, err := newClaim(u, o)
+	c, err := newClaim(u, u.Path, o)
 	if err != nil {
 		return nil, err
 	}
@@ -33,18 +35,18 @@ func openClaimSource(u *url.URL, o Options) (Source, error) {
 }
 
 func openClaimSink(u *url.URL, o Options) (Sink, error) {
-	c, err := newClaim(u, o)
+	c, err := newClaim(u, u.Path, o)
 	if err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-func newClaim(u *url.URL, o Options) (*claim, error) {
+func newClaim(u *url.URL, path string, o Options) (*claim, error) {
 	if o.PVCMount == "" {
-		return nil, invalid(u.String(), "the claim is not mounted into this container (the operator's fault)")
+		return nil, invalid(u.String(), "it is not mounted into this container (the operator's fault)")
 	}
-	return &claim{mount: o.PVCMount, prefix: strings.Trim(u.Path, "/"), place: u.String()}, nil
+	return &claim{mount: o.PVCMount, prefix: strings.Trim(path, "/"), place: u.String()}, nil
 }
 
 type claimSource struct{ *claim }
@@ -97,44 +99,52 @@ func describe(f *os.File) (Info, error) {
 
 func (c *claim) Put(ctx context.Context, o Object, body io.Reader) error {
 	place := Join(c.place, o.Key)
-	key, err := within(c.prefix, o.Key)
+	key, err := c.within(o.Key)
 	if err != nil {
 		return err
 	}
 	if err := c.holds(ctx, o); err != nil {
 		return classify(place, err)
 	}
-	err = beneath.Write(c.mount, key, func(f *os.File) error {
+	write := beneath.Write
+	if o.If.Absent {
+		write = beneath.WriteNew
+	}
+	err = write(c.mount, key, func(f *os.File) error {
 		n, err := io.Copy(f, ContextReader(ctx, body))
 		if err == nil && n != o.Size {
 			return fmt.Errorf("%d bytes were to be written, %d came", o.Size, n)
 		}
 		return err
 	})
+	if o.If.Absent && errors.Is(err, fs.ErrExist) {
+		err = &Error{Kind: Changed, Cause: "it is there already", err: err}
+	}
 	return classify(place, err)
 }
 
-// holds says whether the condition of a write holds now.
+// within is stricter than a store's: a file system takes "a//b" for "a/b".
+func (c *claim) within(key string) (string, error) {
+	k, err := within(c.prefix, key)
+	if err == nil && path.Clean(key) != key {
+		err = &Error{Cause: fmt.Sprintf("the key %q does not name a file", key)}
+	}
+	return k, classify(c.place, err)
+}
+
+// holds says whether the condition of a write holds now. That nothing is there is
+// true when the file appears, too; a version may change between look and write.
 func (c *claim) holds(ctx context.Context, o Object) error {
 	if o.If == (Condition{}) {
 		return nil
 	}
 	info, err := c.Stat(ctx, o.Key)
-	absent := KindOf(err) == NotFound
-	switch {
-	case err != nil && !absent:
-		return err
-	case o.If.Absent && !absent:
-		return &Error{Kind: Changed, Cause: "it is there already"}
-	case o.If.Version != "" && info.Version != o.If.Version:
-		return &Error{Kind: Changed, Cause: "it was changed meanwhile"}
-	}
-	return nil
+	return conditionHolds(o.If, info, err)
 }
 
 // open a file below the folder.
 func (c *claim) open(key string) (*os.File, Info, error) {
-	k, err := within(c.prefix, key)
+	k, err := c.within(key)
 	if err != nil {
 		return nil, Info{}, err
 	}
@@ -172,12 +182,32 @@ func (c *claim) Open(_ context.Context, key string) (io.ReadCloser, Info, error)
 	return c.open(key)
 }
 
-func (c *claim) List(context.Context, string, func(Entry) error) error {
-	return errors.New("TODO")
+func (c *claim) List(ctx context.Context, prefix string, each func(Entry) error) error {
+	prefix, err := folder(prefix)
+	if err != nil {
+		return err
+	}
+	var failed error // each's own, which is given back as it is
+	err = beneath.List(c.mount, path.Join(c.prefix, prefix), func(f beneath.File) error {
+		if failed = ctx.Err(); failed == nil {
+			failed = each(Entry{Key: path.Join(prefix, f.Path), Size: f.Size, ModTime: f.ModTime})
+		}
+		return failed
+	})
+	if failed != nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return failed // as in a store, nothing lies below a folder that is not there
+	}
+	return classify(Join(c.place, prefix), err)
 }
 
-func (c *claim) Delete(context.Context, string) error {
-	return errors.New("TODO")
+// Delete removes folders that it leaves empty too, but not the claim's own
+// folder: it may be somebody else's.
+func (c *claim) Delete(_ context.Context, key string) error {
+	k, err := c.within(key)
+	if err != nil {
+		return err
+	}
+	return classify(Join(c.place, key), beneath.Remove(c.mount, k, c.prefix))
 }
 
 // Check has nothing to ask: the claim is mounted, or the pod would not run.

@@ -18,6 +18,9 @@ const (
 	filePassword     = "password"
 	fileToken        = "token"
 	fileURL          = "url"
+	fileGoogle       = "credentials.json"
+	fileAzureKey     = "AZURE_STORAGE_KEY"
+	fileAzureSAS     = "AZURE_STORAGE_SAS_TOKEN"
 )
 
 // maxCredential bounds one file, in bytes: signed URLs are the longest.

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"math/rand/v2"
+	"sync"
 	"time"
+
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // Policy is how persistent a transfer is.
@@ -37,42 +41,203 @@ type Download struct {
 	Begin func(size int64) error
 	// Retry is told of each failed try before the pause.
 	Retry func(err error, delay time.Duration)
+
+	shape shape
 }
 
-// Run copies the source into w, resuming where a connection broke. An error of
-// w is returned as it is.
-func (d *Download) Run(ctx context.Context, w io.Writer) (int64, error) {
-	var (
-		done    int64
-		version string
-		failed  int
-	)
+// Run copies the source into w, in order and resuming where a connection broke.
+// Where the place gives ranges of an object that it can tell from another, several
+// connections bring parts of it at once. The Info is that of what w got. An error
+// of w is returned as it is.
+func (d *Download) Run(ctx context.Context, w io.Writer) (Info, error) {
+	t := &transfer{Download: d, w: w}
+	err := t.run(ctx)
+	return Info{Size: t.done, Version: t.version}, err
+}
+
+// transfer is a Download that runs.
+type transfer struct {
+	*Download
+	w       io.Writer
+	done    int64 // bytes that w has
+	size    int64 // -1 where it is not known
+	version string
+	seen    maphash.Hash // of what w has, where no version would tell of a change
+	noting  sync.Mutex
+}
+
+func (t *transfer) run(ctx context.Context) error {
+	var c *conn
+	err := t.persist(ctx, func() (bool, error) {
+		var err error
+		c, err = t.connect(ctx, 0, t.shape.first(), "")
+		if err != nil && KindOf(err) == Other && !Temporary(err) && ctx.Err() == nil {
+			// An empty object has no range, and some servers dislike the question.
+			c, err = t.connect(ctx, 0, -1, "")
+		}
+		return false, err
+	})
+	if err != nil {
+		return err
+	}
+	t.size, t.version = c.info.Size, c.info.Version
+	if err := t.begin(); err != nil {
+		c.Close()
+		return err
+	}
+	switch {
+	case c.whole || t.size >= 0 && t.size <= t.shape.first():
+	case t.size >= 0 && t.version != "":
+		if err := t.parallel(ctx, c); !errors.Is(err, errWhole) {
+			return err
+		}
+		c = nil
+	default: // parts of what cannot be told from another object must not be joined
+		c.Close()
+		c = nil
+	}
+	return t.stream(ctx, c)
+}
+
+func (t *transfer) begin() error {
+	if t.size > t.MaxBytes {
+		return fmt.Errorf("%s has %d bytes: %w of %d bytes", t.Source, t.size, ErrTooLarge, t.MaxBytes)
+	}
+	if t.Begin != nil {
+		return t.Begin(t.size)
+	}
+	return nil
+}
+
+// stream takes what w has not got yet by one connection after the other, the first
+// of which may be open.
+func (t *transfer) stream(ctx context.Context, open *conn) error {
+	return t.persist(ctx, func() (bool, error) {
+		before := t.done
+		if t.done > 0 && t.done == t.size {
+			return false, nil
+		}
+		c, err := open, error(nil)
+		if open = nil; c == nil {
+			if c, err = t.reconnect(ctx); err != nil {
+				return false, err
+			}
+		}
+		defer c.Close()
+		err = t.copy(c)
+		return t.done > before, err
+	})
+}
+
+// reconnect opens the source where w's bytes end. What has no version is read from
+// its beginning again, and must be what w has.
+func (t *transfer) reconnect(ctx context.Context) (*conn, error) {
+	offset := t.done
+	if t.version == "" {
+		offset = 0
+	}
+	c, err := t.connect(ctx, offset, -1, t.version)
+	if err != nil {
+		return nil, err
+	}
+	if err = t.same(c); err == nil && t.version == "" && t.done > 0 {
+		again := maphash.Hash{}
+		again.SetSeed(t.seen.Seed())
+		if _, err = io.CopyN(&again, c, t.done); errors.Is(err, io.EOF) {
+			err = classify(t.Source.String(), io.ErrUnexpectedEOF)
+		} else if err == nil && again.Sum64() != t.seen.Sum64() {
+			err = t.changed()
+		}
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (t *transfer) same(c *conn) error {
+	if t.size >= 0 && c.info.Size >= 0 && c.info.Size != t.size {
+		return t.changed()
+	}
+	return nil
+}
+
+func (t *transfer) changed() error {
+	return &Error{Kind: Changed, Place: t.Source.String(), Cause: "the object changed while it was read"}
+}
+
+// copy is io.Copy from a connection to the object's end, with limits.
+func (t *transfer) copy(c *conn) error {
+	buf := make([]byte, 256<<10)
 	for {
-		n, info, err := d.try(ctx, w, done, version)
-		done += n
+		n, rerr := c.Read(buf)
+		if t.done+int64(n) > t.MaxBytes {
+			return fmt.Errorf("%s is %w of %d bytes", t.Source, ErrTooLarge, t.MaxBytes)
+		}
+		if t.size >= 0 && t.done+int64(n) > t.size {
+			return t.surplus()
+		}
+		if err := t.write(buf[:n]); err != nil {
+			return err
+		}
+		switch {
+		case errors.Is(rerr, io.EOF) && t.size >= 0 && t.done < t.size:
+			return classify(t.Source.String(), io.ErrUnexpectedEOF)
+		case errors.Is(rerr, io.EOF):
+			return nil
+		case rerr != nil:
+			return rerr
+		}
+	}
+}
+
+func (t *transfer) surplus() error {
+	return &Error{Place: t.Source.String(), Cause: "the server gave more bytes than it was asked for"}
+}
+
+func (t *transfer) write(p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
+	n, err := t.w.Write(p)
+	t.done += int64(n)
+	if t.version == "" {
+		_, _ = t.seen.Write(p[:n])
+	}
+	return err
+}
+
+// persist calls f until it succeeds, or has failed too often in a row without
+// progress.
+func (t *transfer) persist(ctx context.Context, f func() (progress bool, err error)) error {
+	for failed := 1; ; failed++ {
+		progress, err := f()
 		if err == nil {
-			return done, nil
+			return nil
 		}
-		if n > 0 {
-			failed = 0
+		if progress {
+			failed = 1
 		}
-		if info.Version != "" {
-			version = info.Version
-		}
-		failed++
 		if ctx.Err() != nil {
-			return done, overall(ctx, d.Source.String(), err)
+			return overall(ctx, t.Source.String(), err)
 		}
-		if !Temporary(err) || failed >= d.Policy.Tries {
-			return done, err
+		if !Temporary(err) || failed >= t.Policy.Tries {
+			return err
 		}
-		delay := d.Policy.delay(failed)
-		if d.Retry != nil {
-			d.Retry(err, delay)
+		delay := t.Policy.pause(failed, err)
+		t.note(err, delay)
+		if Sleep(ctx, delay) != nil {
+			return overall(ctx, t.Source.String(), err)
 		}
-		if werr := Sleep(ctx, delay); werr != nil {
-			return done, overall(ctx, d.Source.String(), err)
-		}
+	}
+}
+
+func (t *transfer) note(err error, delay time.Duration) {
+	t.noting.Lock()
+	defer t.noting.Unlock()
+	if t.Retry != nil {
+		t.Retry(err, delay)
 	}
 }
 
@@ -84,64 +249,83 @@ func overall(ctx context.Context, place string, last error) error {
 	return context.Cause(ctx)
 }
 
-// try makes one connection.
-func (d *Download) try(ctx context.Context, w io.Writer, offset int64, version string) (int64, Info, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	idle := time.AfterFunc(d.Policy.Idle, func() { cancel(errIdle) })
-	defer idle.Stop()
-	body, info, err := d.Source.Open(ctx, offset, -1, version)
-	if err != nil {
-		return 0, info, idleError(ctx, d.Source.String(), err)
-	}
-	defer body.Close()
-	if info.Size > d.MaxBytes {
-		return 0, info, fmt.Errorf("%s has %d bytes: %w of %d bytes", d.Source, info.Size, ErrTooLarge, d.MaxBytes)
-	}
-	if offset == 0 && d.Begin != nil {
-		if err := d.Begin(info.Size); err != nil {
-			return 0, info, err
-		}
-	}
-	n, err := d.copy(w, body, offset, func() { idle.Reset(d.Policy.Idle) })
-	if err == nil && info.Size >= 0 && offset+n != info.Size {
-		err = classify(d.Source.String(), io.ErrUnexpectedEOF)
-	}
-	return n, info, idleError(ctx, d.Source.String(), err)
+// conn is one connection. It ends when it stands still for too long while somebody
+// waits for it.
+type conn struct {
+	info   Info
+	whole  bool // it holds the object to its end, whatever was asked for
+	body   io.ReadCloser
+	ctx    context.Context //nolint:containedctx // the connection's own
+	cancel context.CancelCauseFunc
+	idle   *time.Timer
+	limit  time.Duration
+	place  string
 }
 
-// copy is io.Copy with a limit and a sign of life for each block.
-func (d *Download) copy(w io.Writer, r io.Reader, offset int64, alive func()) (int64, error) {
-	buf := make([]byte, 256<<10)
-	var n int64
-	for {
-		k, rerr := r.Read(buf)
-		if k > 0 {
-			alive()
-			if offset+n+int64(k) > d.MaxBytes {
-				return n, fmt.Errorf("%s is %w of %d bytes", d.Source, ErrTooLarge, d.MaxBytes)
-			}
-			if _, err := w.Write(buf[:k]); err != nil {
-				return n, err
-			}
-			n += int64(k)
-		}
-		if errors.Is(rerr, io.EOF) {
-			return n, nil
-		}
-		if rerr != nil {
-			return n, rerr
-		}
+func (d *Download) connect(ctx context.Context, offset, length int64, version string) (*conn, error) {
+	c := &conn{limit: d.Policy.Idle, place: d.Source.String()}
+	ctx, c.cancel = context.WithCancelCause(ctx)
+	c.idle = time.AfterFunc(c.limit, func() { c.cancel(errIdle) })
+	c.ctx = context.WithValue(ctx, aliveKey{}, func() { c.idle.Reset(c.limit) })
+	var err error
+	c.body, c.info, err = d.Source.Open(c.ctx, offset, length, version)
+	c.idle.Stop()
+	if err != nil {
+		err = c.explain(err)
+		c.cancel(nil)
+		return nil, err
 	}
+	w, tells := c.body.(interface{ whole() bool })
+	c.whole = length < 0 || tells && w.whole()
+	return c, nil
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	c.idle.Reset(c.limit)
+	n, err := c.body.Read(p)
+	c.idle.Stop()
+	return n, c.explain(err)
+}
+
+func (c *conn) Close() {
+	c.idle.Stop()
+	_ = c.body.Close()
+	c.cancel(nil)
 }
 
 var errIdle = errors.New("idle")
 
-func idleError(ctx context.Context, place string, err error) error {
-	if err != nil && errors.Is(context.Cause(ctx), errIdle) {
-		return &Error{Kind: Unreachable, Place: place, Cause: "the connection stood still", Temporary: true, err: err}
+// explain says where an error is that of a connection that stood still.
+func (c *conn) explain(err error) error {
+	if err != nil && !errors.Is(err, io.EOF) && errors.Is(context.Cause(c.ctx), errIdle) {
+		return &Error{Kind: Unreachable, Place: c.place, Cause: "the connection stood still", Temporary: true, err: err}
 	}
 	return err
+}
+
+type aliveKey struct{}
+
+// alive tells the connection that ctx belongs to of a sign of life.
+func alive(ctx context.Context) {
+	if f, ok := ctx.Value(aliveKey{}).(func()); ok {
+		f()
+	}
+}
+
+// pause before the next try: no shorter than the server asks for, within reason.
+func (p Policy) pause(failed int, err error) time.Duration {
+	var (
+		own interface{ RetryAfter() time.Duration }
+		sdk *smithyhttp.ResponseError
+		ask time.Duration
+	)
+	switch {
+	case errors.As(err, &own):
+		ask = own.RetryAfter()
+	case errors.As(err, &sdk) && sdk.Response != nil && sdk.Response.Response != nil:
+		ask = retryAfter(sdk.Response.Header)
+	}
+	return max(p.delay(failed), min(ask, 4*p.MaxDelay))
 }
 
 // delay before the next try after the given number of failed ones, with jitter
@@ -162,7 +346,7 @@ func Retry(ctx context.Context, p Policy, note func(error, time.Duration), f fun
 		if err == nil || !Temporary(err) || ctx.Err() != nil {
 			return err
 		}
-		delay := p.delay(failed)
+		delay := p.pause(failed, err)
 		if note != nil {
 			note(err, delay)
 		}

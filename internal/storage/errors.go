@@ -12,9 +12,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/aws/smithy-go"
-	"gocloud.dev/gcerrors"
-
 	"github.com/pose-dev/pose-operator/internal/runner/clean"
 )
 
@@ -81,6 +78,31 @@ func invalid(uri, format string, args ...any) error {
 	return &Error{Kind: Refused, Place: clean.URL(uri), Cause: fmt.Sprintf(format, args...)}
 }
 
+// explanations of the codes of stores that alone say too little.
+var explanations = map[string]string{
+	"ExpiredToken":          "the credentials have expired, put fresh ones into the Secret",
+	"TokenRefreshRequired":  "the credentials have expired, put fresh ones into the Secret",
+	"InvalidAccessKeyId":    "the server does not know the access key",
+	"SignatureDoesNotMatch": "the secret key is not the access key's",
+	"RequestTimeTooSkewed":  clockText,
+	"RequestExpired":        clockText,
+	"invalid_grant":         "the key was removed, or the clock of this node is wrong",
+	"NoSuchBucket":          "there is no such bucket",
+	"ContainerNotFound":     "there is no such container",
+	"SlowDown":              "it asks for fewer requests",
+	"ServerBusy":            "it asks for fewer requests",
+	"InvalidRange":          "the object is shorter than what was asked for",
+	"InvalidObjectState":    "the object is archived and must be restored first",
+	"BlobArchived":          "the object is archived and must be restored first",
+	"AuthenticationFailed":  "the key or SAS token is wrong or has expired, or the clock of this node is wrong",
+	"AuthorizationFailure":  "the key or SAS token is wrong or has expired, or the account's firewall keeps this cluster out",
+	"QuotaExceeded":         "the store is full",
+	"BadDigest":             "other bytes arrived than were sent",
+	"Md5Mismatch":           "other bytes arrived than were sent",
+}
+
+const clockText = "the clock of this node and the server's differ by more than the server allows, one of them must be set"
+
 // classify turns the error of an SDK, client or file system into an Error.
 func classify(place string, err error) error {
 	if err == nil {
@@ -102,8 +124,11 @@ func classify(place string, err error) error {
 	return e
 }
 
-// statusOf is implemented by the SDK's and our own HTTP errors.
-type statusOf interface{ HTTPStatusCode() int }
+// statusOf and codeOf are implemented by the SDK's and our own errors.
+type (
+	statusOf interface{ HTTPStatusCode() int }
+	codeOf   interface{ ErrorCode() string }
+)
 
 func classifyStatus(e *Error, err error) bool {
 	var s statusOf
@@ -111,49 +136,82 @@ func classifyStatus(e *Error, err error) bool {
 		return false
 	}
 	code := s.HTTPStatusCode()
-	switch {
-	case code == http.StatusNotFound || code == http.StatusGone:
-		e.Kind = NotFound
-	case code == http.StatusUnauthorized || code == http.StatusForbidden || code == http.StatusProxyAuthRequired:
-		e.Kind = Forbidden
-	case code == http.StatusPreconditionFailed:
-		e.Kind = Changed
-	case code == http.StatusRequestTimeout || code == http.StatusTooManyRequests || code >= 500:
-		e.Kind, e.Temporary = Unreachable, true
-	default:
+	kind, temporary, ok := kindOfStatus(code)
+	if k, t, known := kindOfCode(errorCode(err)); known {
+		kind, temporary, ok = k, t, true
+	}
+	if !ok {
 		return false
 	}
+	e.Kind, e.Temporary = kind, temporary
 	e.Cause = fmt.Sprintf("the server answered %d %s%s", code, http.StatusText(code), apiCode(err))
 	return true
 }
 
+func kindOfStatus(code int) (kind Kind, temporary, ok bool) {
+	switch {
+	case code == http.StatusNotFound || code == http.StatusGone:
+		return NotFound, false, true
+	case code == http.StatusUnauthorized || code == http.StatusForbidden || code == http.StatusProxyAuthRequired:
+		return Forbidden, false, true
+	case code == http.StatusPreconditionFailed:
+		return Changed, false, true
+	case code == http.StatusNotImplemented || code == http.StatusInsufficientStorage:
+		return Other, false, true // no retry helps
+	case code == http.StatusRequestTimeout || code == http.StatusTooManyRequests || code >= 500:
+		return Unreachable, true, true
+	case code >= 300:
+		return Other, false, true
+	}
+	return Other, false, false
+}
+
+// kindOfCode knows the codes that say more than their status does.
+func kindOfCode(code string) (kind Kind, temporary, ok bool) {
+	switch code {
+	case "NoSuchKey", "NoSuchBucket", "NotFound", "BlobNotFound", "ContainerNotFound":
+		return NotFound, false, true
+	case "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired",
+		"InvalidToken", "InvalidIdentityToken", "AuthenticationFailed", "AuthorizationFailure", "invalid_grant", "invalid_client", "unauthorized_client":
+		return Forbidden, false, true
+	case "PreconditionFailed", "ConditionalRequestConflict", "ConditionNotMet", "BlobAlreadyExists":
+		return Changed, false, true
+	case "RequestTimeTooSkewed", "RequestExpired", "InvalidObjectState", "BlobArchived", "QuotaExceeded":
+		return Other, false, true
+	case "SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "ServerBusy", "OperationTimedOut", "BadDigest", "Md5Mismatch",
+		"rateLimitExceeded", "userRateLimitExceeded", "backendError":
+		return Unreachable, true, true
+	}
+	return Other, false, false
+}
+
+// classifyAPI is for errors that came with a good status, in the body.
 func classifyAPI(e *Error, err error) bool {
-	var api smithy.APIError
-	if !errors.As(err, &api) {
+	kind, temporary, ok := kindOfCode(errorCode(err))
+	if !ok {
 		return false
 	}
-	switch api.ErrorCode() {
-	case "NoSuchKey", "NoSuchBucket", "NotFound":
-		e.Kind = NotFound
-	case "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken":
-		e.Kind = Forbidden
-	case "PreconditionFailed":
-		e.Kind = Changed
-	case "SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout":
-		e.Kind, e.Temporary = Unreachable, true
-	default:
-		return false
-	}
-	e.Cause = "the server answered " + clean.Line(api.ErrorCode(), 64)
+	e.Kind, e.Temporary, e.Cause = kind, temporary, "the server answered"+apiCode(err)
 	return true
 }
 
-func apiCode(err error) string {
-	var api smithy.APIError
-	if errors.As(err, &api) && api.ErrorCode() != "" {
-		return " (" + clean.Line(api.ErrorCode(), 64) + ")"
+func errorCode(err error) string {
+	var api codeOf
+	if !errors.As(err, &api) {
+		return ""
 	}
-	return ""
+	return api.ErrorCode()
+}
+
+func apiCode(err error) string {
+	code := errorCode(err)
+	if code == "" {
+		return ""
+	}
+	if why := explanations[code]; why != "" {
+		return " (" + code + ": " + why + ")"
+	}
+	return " (" + clean.Line(clean.Redact(code), 64) + ")"
 }
 
 func classifyFile(e *Error, err error) bool {
@@ -164,6 +222,8 @@ func classifyFile(e *Error, err error) bool {
 		e.Kind, e.Cause = Forbidden, "reading or writing is not permitted (file permissions, fsGroup)"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		e.Cause = "the volume is full"
+	case errors.Is(err, syscall.EROFS):
+		e.Kind, e.Cause = Forbidden, "the volume is mounted read-only"
 	default:
 		return false
 	}
@@ -194,8 +254,6 @@ func classifyNetwork(e *Error, err error) bool {
 		e.Kind, e.Temporary, e.Cause = Unreachable, true, "no answer in time"
 	case errors.As(err, &op):
 		e.Kind, e.Temporary = Unreachable, true
-	case gcerrors.Code(err) == gcerrors.NotFound:
-		e.Kind, e.Cause = NotFound, "there is no such object"
 	default:
 		return false
 	}

@@ -8,13 +8,11 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"gocloud.dev/blob"
-	"gocloud.dev/blob/s3blob"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // metaSHA256 is the key of the object's metadata that holds its digest.
@@ -23,76 +21,52 @@ const metaSHA256 = "pose-sha256"
 // bucketName is S3's rule, which also keeps a bucket from changing the host.
 var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 
-type s3Place struct {
-	bucket *blob.Bucket
-	prefix string // without a slash at its end
-	place  string
+type s3Store struct {
+	client *s3.Client
+	bucket string
+	upload s3Upload
+	access access
+	idle   func()
 }
 
-func openS3Source(u *url.URL, o Options) (Source, error) {
-	key, err := objectKey(u)
-	if err != nil {
-		return nil, err
-	}
-	p, err := openS3(u, o)
-	if err != nil {
-		return nil, err
-	}
-	p.prefix = key
-	return s3Source{p}, nil
-}
-
-func openS3Sink(u *url.URL, o Options) (Sink, error) {
-	p, err := openS3(u, o)
-	if err != nil {
-		return nil, err
-	}
-	return p, nil
-}
-
-func openS3(u *url.URL, o Options) (*s3Place, error) {
-	if !bucketName.MatchString(u.Host) {
-		return nil, invalid(u.String(), "%q is not a bucket's name", u.Host)
-	}
-	client, err := s3Client(o)
-	if err != nil {
-		return nil, classify(u.String(), err)
-	}
-	bucket, err := s3blob.OpenBucket(context.Background(), client, u.Host, &s3blob.Options{
-		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
-	})
-	if err != nil {
-		return nil, classify(u.String(), err)
-	}
-	return &s3Place{bucket: bucket, prefix: strings.Trim(u.Path, "/"), place: u.String()}, nil
-}
-
-// s3Client is built from the policy and the Secret alone: neither environment
-// nor instance metadata may lend a job the node's own rights.
-func s3Client(o Options) (*s3.Client, error) {
-	c, err := credentials3(o.CredentialsDir)
-	if err != nil {
-		return nil, err
+func newS3(bucket string, o Options) (store, error) {
+	if !bucketName.MatchString(bucket) {
+		return nil, &Error{Kind: Refused, Cause: fmt.Sprintf("%q is not a bucket's name", bucket)}
 	}
 	transport, err := newTransport(o.Store.CAPEM, nil)
 	if err != nil {
 		return nil, err
 	}
-	region := o.Store.S3Region
-	if region == "" {
-		region = "us-east-1"
+	provider, acc, err := s3Credentials(o, transport)
+	if err != nil {
+		return nil, err
 	}
+	s := &s3Store{client: s3Client(o, provider, transport), bucket: bucket, access: acc, idle: transport.CloseIdleConnections}
+	s.upload = s3Upload{s3Store: s, policy: DefaultPolicy()}
+	return s, nil
+}
+
+// s3Region is where requests are signed for.
+func s3Region(o Options) string {
+	if o.Store.S3Region == "" {
+		return "us-east-1"
+	}
+	return o.Store.S3Region
+}
+
+// s3Client is built from the policy and what it is given alone: neither
+// environment nor instance metadata may lend a job the node's own rights.
+func s3Client(o Options, provider aws.CredentialsProvider, transport http.RoundTripper) *s3.Client {
 	cfg := aws.Config{
-		Region:      region,
-		Credentials: c,
+		Region:      s3Region(o),
+		Credentials: provider,
 		HTTPClient: &http.Client{
 			Transport:     transport,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			CheckRedirect: noRedirect,
 		},
 		// Our own loops retry: they know the time-out and tell of it.
 		Retryer: func() aws.Retryer { return aws.NopRetryer{} },
-		// Older S3-compatible servers refuse the newer checksum headers; the
-		// digest is checked by deliver anyway.
+		// We send checksums ourselves, and do without where a server refuses them.
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
 		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
 	}
@@ -102,161 +76,127 @@ func s3Client(o Options) (*s3.Client, error) {
 		}
 		so.UsePathStyle = o.Store.S3PathStyle
 		so.DisableLogOutputChecksumValidationSkipped = true
-	}), nil
+	})
 }
 
-func credentials3(dir string) (aws.CredentialsProvider, error) {
-	c, err := credentialFiles(dir)
-	if err != nil {
-		return nil, err
+func (s *s3Store) open(ctx context.Context, key string, offset, length int64, version string) (io.ReadCloser, Info, error) {
+	in := &s3.GetObjectInput{Bucket: &s.bucket, Key: &key, Range: byteRange(offset, length)}
+	if version != "" {
+		in.IfMatch = &version
 	}
-	id, secret := c[fileAccessKey], c[fileSecretKey]
+	out, err := s.client.GetObject(ctx, in)
+	if err != nil {
+		return nil, Info{}, s.failure(err)
+	}
+	info := Info{Size: -1, Version: aws.ToString(out.ETag), SHA256: out.Metadata[metaSHA256]}
+	if out.ContentLength != nil {
+		info.Size = *out.ContentLength
+	}
+	body, err := fromOffset(ctx, out.Body, aws.ToString(out.ContentRange), offset, length, &info)
+	if err != nil {
+		_ = out.Body.Close()
+		return nil, Info{}, err
+	}
+	return body, info, nil
+}
+
+// byteRange is the header for a part, nil for the whole.
+func byteRange(offset, length int64) *string {
 	switch {
-	case id == "" && secret == "":
-		return aws.AnonymousCredentials{}, nil
-	case id == "" || secret == "":
-		return nil, &Error{Kind: Forbidden, Cause: fmt.Sprintf("the location's Secret needs both keys %s and %s", fileAccessKey, fileSecretKey)}
-	}
-	return credentials.NewStaticCredentialsProvider(id, secret, c[fileSessionToken]), nil
-}
-
-func credentialFiles(dir string) (map[string]string, error) {
-	return secretKeys(dir, fileAccessKey, fileSecretKey, fileSessionToken)
-}
-
-type s3Source struct{ *s3Place }
-
-func (s s3Source) Open(ctx context.Context, offset, length int64, version string) (io.ReadCloser, Info, error) {
-	r, err := s.bucket.NewRangeReader(ctx, s.prefix, offset, length, &blob.ReaderOptions{BeforeRead: func(as func(any) bool) error {
-		var in *s3.GetObjectInput
-		if version != "" && as(&in) {
-			in.IfMatch = aws.String(version)
-		}
-		return nil
-	}})
-	if err != nil {
-		return nil, Info{}, classify(s.place, err)
-	}
-	info := Info{Size: r.Size()}
-	var out s3.GetObjectOutput
-	if r.As(&out) {
-		info.Version = aws.ToString(out.ETag)
-	}
-	if version != "" && info.Version != version {
-		_ = r.Close()
-		return nil, Info{}, &Error{Kind: Changed, Place: s.place, Cause: "the object changed while it was read"}
-	}
-	return &classifyingReader{r, s.place}, info, nil
-}
-
-func (s s3Source) Stat(ctx context.Context) (Info, error) {
-	a, err := s.bucket.Attributes(ctx, s.prefix)
-	if err != nil {
-		return Info{}, classify(s.place, err)
-	}
-	return Info{Size: a.Size, Version: a.ETag, SHA256: a.Metadata[metaSHA256]}, nil
-}
-
-// classifyingReader gives the errors of a body a kind.
-type classifyingReader struct {
-	io.ReadCloser
-	place string
-}
-
-func (c *classifyingReader) Read(p []byte) (int, error) {
-	n, err := c.ReadCloser.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		err = classify(c.place, err)
-	}
-	return n, err
-}
-
-func (s *s3Place) Put(ctx context.Context, o Object, body io.Reader) error {
-	key, err := within(s.prefix, o.Key)
-	if err != nil {
-		return err
-	}
-	place := Join(s.place, o.Key)
-	// Cancelling before Close is how a gocloud writer is told to drop the object.
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	opts := &blob.WriterOptions{ContentType: o.MediaType, DisableContentTypeDetection: true}
-	if o.SHA256 != "" {
-		opts.Metadata = map[string]string{metaSHA256: o.SHA256}
-	}
-	w, err := s.bucket.NewWriter(ctx, key, opts)
-	if err != nil {
-		return classify(place, err)
-	}
-	n, err := io.Copy(w, ContextReader(ctx, body))
-	if err == nil && n != o.Size {
-		err = fmt.Errorf("%d bytes were to be written, %d came", o.Size, n)
-	}
-	if err != nil {
-		cancel()
-		_ = w.Close()
-		return classify(place, err)
-	}
-	return classify(place, w.Close())
-}
-
-func (s *s3Place) Stat(ctx context.Context, key string) (Info, error) {
-	k, err := within(s.prefix, key)
-	if err != nil {
-		return Info{}, err
-	}
-	a, err := s.bucket.Attributes(ctx, k)
-	if err != nil {
-		return Info{}, classify(Join(s.place, key), err)
-	}
-	return Info{Size: a.Size, Version: a.ETag, SHA256: a.Metadata[metaSHA256]}, nil
-}
-
-func (s *s3Place) Get(ctx context.Context, key string, limit int64) ([]byte, Info, error) {
-	r, info, err := s.Open(ctx, key)
-	if err != nil {
-		return nil, Info{}, err
-	}
-	defer func() { _ = r.Close() }()
-	b, err := readAll(r, limit)
-	return b, info, classify(Join(s.place, key), err)
-}
-
-func (s *s3Place) Open(ctx context.Context, key string) (io.ReadCloser, Info, error) {
-	k, err := within(s.prefix, key)
-	if err != nil {
-		return nil, Info{}, err
-	}
-	place := Join(s.place, key)
-	r, err := s.bucket.NewReader(ctx, k, nil)
-	if err != nil {
-		return nil, Info{}, classify(place, err)
-	}
-	info := Info{Size: r.Size()}
-	var out s3.GetObjectOutput
-	if r.As(&out) {
-		info.Version, info.SHA256 = aws.ToString(out.ETag), out.Metadata[metaSHA256]
-	}
-	return &classifyingReader{r, place}, info, nil
-}
-
-func (s *s3Place) List(context.Context, string, func(Entry) error) error {
-	return errors.New("TODO")
-}
-
-func (s *s3Place) Delete(context.Context, string) error {
-	return errors.New("TODO")
-}
-
-// Check asks for one key: a bucket that is missing says so, also to a user who may
-// not list it.
-func (s *s3Place) Check(ctx context.Context) error {
-	_, _, err := s.bucket.ListPage(ctx, blob.FirstPageToken, 1, &blob.ListOptions{Prefix: s.prefix})
-	if err = classify(s.place, err); KindOf(err) == NotFound {
-		return err
+	case length >= 0:
+		return aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
+	case offset > 0:
+		return aws.String(fmt.Sprintf("bytes=%d-", offset))
 	}
 	return nil
 }
 
-func (s *s3Place) String() string { return s.place }
-func (s *s3Place) Close() error   { return s.bucket.Close() }
+func (s *s3Store) stat(ctx context.Context, key string) (Info, error) {
+	out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: &key})
+	if err != nil {
+		return Info{}, s.failure(err)
+	}
+	info := Info{Size: -1, Version: aws.ToString(out.ETag), SHA256: out.Metadata[metaSHA256]}
+	if out.ContentLength != nil {
+		info.Size = *out.ContentLength
+	}
+	return info, nil
+}
+
+func (s *s3Store) put(ctx context.Context, key string, o Object, body io.Reader) error {
+	return s.failure(s.upload.put(ctx, key, o, body))
+}
+
+func (s *s3Store) list(ctx context.Context, prefix string, limit int, each func(Entry) error) error {
+	in := &s3.ListObjectsV2Input{Bucket: &s.bucket, Prefix: &prefix, EncodingType: types.EncodingTypeUrl, MaxKeys: aws.Int32(pageSize(limit))}
+	for {
+		out, err := s.client.ListObjectsV2(ctx, in)
+		if err != nil {
+			return s.failure(err)
+		}
+		if out.Name == nil && out.KeyCount == nil && out.MaxKeys == nil && len(out.Contents) == 0 {
+			// A page of a proxy, say: nothing found is not the same as nothing there.
+			return &Error{Cause: "the server's answer is no listing"}
+		}
+		for _, o := range out.Contents {
+			e := Entry{Key: aws.ToString(o.Key), Size: aws.ToInt64(o.Size), ModTime: aws.ToTime(o.LastModified)}
+			if out.EncodingType == types.EncodingTypeUrl {
+				if e.Key, err = url.QueryUnescape(e.Key); err != nil {
+					return &Error{Cause: "the server listed a key that cannot be read"}
+				}
+			}
+			if err := each(e); err != nil {
+				return err
+			}
+		}
+		next := aws.ToString(out.NextContinuationToken)
+		if limit > 0 || !aws.ToBool(out.IsTruncated) || next == "" {
+			return nil
+		}
+		if next == aws.ToString(in.ContinuationToken) {
+			return &Error{Cause: "the server lists the same page again and again"}
+		}
+		in.ContinuationToken = &next
+	}
+}
+
+// remove leaves older versions in a bucket that keeps them: how long is the rule
+// of the bucket's owner.
+func (s *s3Store) remove(ctx context.Context, key string) error {
+	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key})
+	return s.failure(err)
+}
+
+func (s *s3Store) close() { s.idle() }
+
+// failure adds to an error what only this store knows.
+func (s *s3Store) failure(err error) error {
+	if err == nil {
+		return nil
+	}
+	if region := otherRegion(err); region != "" {
+		return &Error{Kind: Refused, err: err, Cause: fmt.Sprintf("the bucket lies in region %s, and requests go to region %s: the platform admin sets the chart's value config.store.s3Region", region, s.client.Options().Region)}
+	}
+	return s.access.explain(classify("", err))
+}
+
+var regionText = regexp.MustCompile(`expecting '([a-z0-9-]{1,40})'`)
+
+// otherRegion gives the region that a server says the bucket is in, when that is
+// why it refuses.
+func otherRegion(err error) string {
+	var r *smithyhttp.ResponseError
+	if errors.As(err, &r) && r.Response != nil && r.Response.Response != nil {
+		code, region := r.Response.StatusCode, r.Response.Header.Get("X-Amz-Bucket-Region")
+		moved := code == http.StatusMovedPermanently || code == http.StatusTemporaryRedirect || code == http.StatusBadRequest
+		if moved && regionName.MatchString(region) {
+			return region
+		}
+	}
+	if m := regionText.FindStringSubmatch(err.Error()); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+var regionName = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)

@@ -31,10 +31,13 @@ func newTransport(caPEM string, g *guard) (*http.Transport, error) {
 		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:   20 * time.Second,
 		ResponseHeaderTimeout: 60 * time.Second,
-		MaxIdleConnsPerHost:   4,
+		MaxIdleConnsPerHost:   8,
 		IdleConnTimeout:       60 * time.Second,
-		ForceAttemptHTTP2:     true,
+		// Parts shall come by connections of their own: HTTP/2 would put all into
+		// one, and keeps MiBs of each in memory of its own.
+		Protocols: new(http.Protocols),
 	}
+	t.Protocols.SetHTTP1(true)
 	if g != nil {
 		t.DialContext = g.dial(open)
 	}

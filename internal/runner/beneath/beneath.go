@@ -5,12 +5,16 @@
 package beneath
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,28 +57,50 @@ func Open(dir, rel string) (*os.File, error) {
 // Write makes the file rel below dir, with its folders, from what fill writes:
 // into a temporary file that is synced and then renamed.
 func Write(dir, rel string, fill func(*os.File) error) error {
+	return write(dir, rel, fill, func(parent int, temp, name string) error { return unix.Renameat(parent, temp, parent, name) })
+}
+
+// WriteNew is Write for a file that is not there yet: fs.ErrExist when it is, also
+// when somebody else made it a moment ago.
+func WriteNew(dir, rel string, fill func(*os.File) error) error {
+	return write(dir, rel, fill, func(parent int, temp, name string) error {
+		// A hard link never replaces, on network file systems neither.
+		err := unix.Linkat(parent, temp, parent, name, 0)
+		if err == nil || errors.Is(err, unix.EEXIST) {
+			_ = unix.Unlinkat(parent, temp, 0)
+			return err
+		}
+		// File systems without hard links: a look right before is the best there is
+		// where the kernel cannot do better.
+		if err = renameNew(parent, temp, name); err == nil || errors.Is(err, unix.EEXIST) {
+			return err
+		}
+		var st unix.Stat_t
+		if unix.Fstatat(parent, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
+			return unix.EEXIST
+		}
+		return unix.Renameat(parent, temp, parent, name)
+	})
+}
+
+func write(dir, rel string, fill func(*os.File) error, place func(parent int, temp, name string) error) error {
 	parts, err := split(rel)
 	if err != nil {
 		return err
 	}
-	parent, err := walk(dir, parts[:len(parts)-1], true)
+	name := parts[len(parts)-1]
+	temp := temporary(name)
+	parent, fd, err := createTemp(dir, parts[:len(parts)-1], name, temp)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(parent)
-	name := parts[len(parts)-1]
-	temp := fmt.Sprintf(".%s.%d.tmp", name, os.Getpid())
-	_ = unix.Unlinkat(parent, temp, 0)
-	fd, err := openat(parent, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o660)
-	if err != nil {
-		return pathError("create", rel, err)
-	}
 	f := os.NewFile(uintptr(fd), filepath.Join(dir, rel))
 	if err := fillAndSync(f, fill); err != nil {
 		_ = unix.Unlinkat(parent, temp, 0)
 		return err
 	}
-	if err := unix.Renameat(parent, temp, parent, name); err != nil {
+	if err := place(parent, temp, name); err != nil {
 		_ = unix.Unlinkat(parent, temp, 0)
 		return pathError("rename", rel, err)
 	}
@@ -84,6 +110,65 @@ func Write(dir, rel string, fill func(*os.File) error) error {
 		return pathError("sync the folder of", rel, err)
 	}
 	return nil
+}
+
+// createTemp makes the folders and a new file in the last of them.
+func createTemp(dir string, parts []string, name, temp string) (parent, fd int, err error) {
+	// Remove takes empty folders away, also those that were made a moment ago.
+	for range 100 {
+		if parent, err = walk(dir, parts, true); err == nil {
+			sweep(parent, name)
+			fd, err = openat(parent, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o660)
+			if err == nil {
+				return parent, fd, nil
+			}
+			unix.Close(parent)
+			err = pathError("create", path.Join(append(slices.Clone(parts), temp)...), err)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return -1, -1, err
+}
+
+// temporary is a name that no other writer has: containers of several pods, each
+// with the same process id, may write the same file of a shared volume at once.
+func temporary(name string) string {
+	var random [8]byte
+	_, _ = rand.Read(random[:]) // never fails
+	return fmt.Sprintf("%s%x%s", tempPrefix(name), random, tempSuffix)
+}
+
+const (
+	tempSuffix = ".tmp"
+	// stale is the age at which a temporary file that nobody wrote to meanwhile is
+	// what a killed container left.
+	stale = time.Hour
+	// longestName is what is left for a name beside prefix, random part and suffix.
+	longestName = 255 - len("..") - 16 - len(tempSuffix)
+)
+
+func tempPrefix(name string) string { return "." + name[:min(len(name), longestName)] + "." }
+
+// sweep removes stale temporary files of the same name, best effort.
+func sweep(parent int, name string) {
+	fd, err := openat(parent, ".", unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	folder := os.NewFile(uintptr(fd), ".")
+	defer folder.Close()
+	names, _ := folder.Readdirnames(-1)
+	for _, n := range names {
+		var st unix.Stat_t
+		if !strings.HasPrefix(n, tempPrefix(name)) || !strings.HasSuffix(n, tempSuffix) || unix.Fstatat(parent, n, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+			continue
+		}
+		if st.Mode&unix.S_IFMT == unix.S_IFREG && time.Since(time.Unix(st.Mtim.Unix())) > stale {
+			_ = unix.Unlinkat(parent, n, 0)
+		}
+	}
 }
 
 func fillAndSync(f *os.File, fill func(*os.File) error) error {
