@@ -29,7 +29,7 @@ type Summary struct {
 	Frames int64
 	People int64 // different ids
 	Video  Video
-	Engine string
+	Engine Engine
 	// Seen is the number of frames in which somebody was observed.
 	Seen int64
 	// Quality, Camera and Parametric as the document has them; nil where it has none.
@@ -77,7 +77,7 @@ type validator struct {
 	entry  func(frame int64, p seenPerson) error // may be nil
 
 	video  Video
-	engine string
+	engine Engine
 	joints int64
 	edge   int64 // largest joint that an edge names, -1 without one
 	tracks map[int64]*track
@@ -195,12 +195,13 @@ func (v *validator) readEngine() error {
 		var err error
 		switch name {
 		case "name":
-			v.engine, err = v.text(128)
+			v.engine.Name, err = v.text(128)
 		case "version":
-			_, err = v.text(128)
+			v.engine.Version, err = v.text(128)
 		case "device":
-			err = v.oneOf("CPU", "GPU")
+			v.engine.Device, err = v.choice("CPU", "GPU")
 		case "models":
+			v.engine.Models = []Model{}
 			_, err = v.array(maxModels, func(int64) error { return v.readModel() })
 		default:
 			return false, nil
@@ -210,14 +211,14 @@ func (v *validator) readEngine() error {
 }
 
 func (v *validator) readModel() error {
-	return v.object([]string{"name", "sha256"}, nil, func(name string) (bool, error) {
+	var m Model
+	err := v.object([]string{"name", "sha256"}, nil, func(name string) (bool, error) {
 		var err error
 		switch name {
 		case "name":
-			_, err = v.text(256)
+			m.Name, err = v.text(256)
 		case "sha256":
-			var s string
-			if s, err = v.text(64); err == nil && !digest.MatchString(s) {
+			if m.SHA256, err = v.text(64); err == nil && !digest.MatchString(m.SHA256) {
 				err = v.fail("64 lower-case hex digits expected")
 			}
 		default:
@@ -225,6 +226,8 @@ func (v *validator) readModel() error {
 		}
 		return true, err
 	})
+	v.engine.Models = append(v.engine.Models, m)
+	return err
 }
 
 func (v *validator) readSkeleton() error {

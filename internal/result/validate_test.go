@@ -38,7 +38,7 @@ func valid() string {
 
 func TestValid(t *testing.T) {
 	s, err := Validate(strings.NewReader(valid()), Limits{Bytes: 1 << 20}, 3)
-	if err != nil || s.Frames != 3 || s.People != 2 || s.Engine != "e" || s.Video.Width != 100 {
+	if err != nil || s.Frames != 3 || s.People != 2 || s.Engine.Name != "e" || s.Video.Width != 100 {
 		t.Fatalf("%+v %v", s, err)
 	}
 	var d Document

@@ -162,7 +162,7 @@ func TestRootPointer(t *testing.T) {
 	t.Parallel()
 	pointer := func(change func(*result.Pointer)) string {
 		p := result.Pointer{
-			APIVersion: result.APIVersion, Kind: result.KindPointer, Attempt: 1, AttemptID: "1-older",
+			APIVersion: result.APIVersion, Kind: result.KindPointer, Attempt: 1, AttemptID: "1-older", ManifestSHA256: strings.Repeat("a", 64),
 			Job: report.JobRef{Namespace: "team-a", Name: "walk", UID: "uid-1", Attempt: 1},
 		}
 		change(&p)
@@ -170,16 +170,19 @@ func TestRootPointer(t *testing.T) {
 		return string(b)
 	}
 	for name, tc := range map[string]struct {
-		there string
-		moved bool
-		want  string // in the message of a failure
+		there     string
+		overwrite bool
+		moved     bool
+		want      string // in the message of a failure, or in the log
 	}{
-		"earlier attempt":        {pointer(func(*result.Pointer) {}), true, ""},
-		"later attempt":          {pointer(func(p *result.Pointer) { p.Attempt = 9 }), false, ""},
-		"re-created job":         {pointer(func(p *result.Pointer) { p.Job.UID, p.Attempt = "uid-0", 9 }), true, ""},
-		"another job":            {pointer(func(p *result.Pointer) { p.Job.Name, p.Job.UID = "run", "uid-2" }), false, "belongs to the job team-a/run"},
-		"somebody's manifest":    {`{"name": "web app"}`, false, "somebody else"},
-		"somebody's other thing": {"hello", false, "somebody else"},
+		"earlier attempt":        {pointer(func(*result.Pointer) {}), false, true, ""},
+		"later attempt":          {pointer(func(p *result.Pointer) { p.Attempt = 9 }), false, false, ""},
+		"re-created job":         {pointer(func(p *result.Pointer) { p.Job.UID, p.Attempt = "uid-0", 9 }), false, true, ""},
+		"another job":            {pointer(func(p *result.Pointer) { p.Job.Name, p.Job.UID = "run", "uid-2" }), false, false, "belongs to the job team-a/run"},
+		"another job, overwrite": {pointer(func(p *result.Pointer) { p.Job.Name, p.Job.UID = "run", "uid-2" }), true, true, "was the result 1-older of the job team-a/run, and is replaced"},
+		"somebody's manifest":    {`{"name": "web app"}`, false, false, "somebody else"},
+		"somebody's other thing": {"hello", false, false, "somebody else"},
+		"somebody's, overwrite":  {"hello", true, true, "was a file of somebody else, and is replaced"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -190,9 +193,12 @@ func TestRootPointer(t *testing.T) {
 				t.Fatal("cannot place the manifest")
 			}
 			p.run(p.engineConfig("good", p.l.OutputDir, p.l.FactsFile))
-			m, code, out := p.run(deliverConfig(claim))
-			if tc.want != "" && (code != 1 || m.Reason != report.ReasonDeliveryFailed || !strings.Contains(m.Message, tc.want)) ||
-				tc.want == "" && (code != 0 || m.Result != report.ResultOK) {
+			cfg := deliverConfig(claim)
+			cfg.Deliver.Overwrite = tc.overwrite
+			m, code, out := p.run(cfg)
+			refused := tc.want != "" && !tc.overwrite
+			if refused && (code != 1 || m.Reason != report.ReasonDeliveryFailed || !strings.Contains(m.Message, tc.want)) ||
+				!refused && (code != 0 || m.Result != report.ResultOK || !strings.Contains(out, tc.want)) {
 				t.Fatalf("code %d %+v\n%s", code, m, out)
 			}
 			b, err := os.ReadFile(root)
@@ -200,7 +206,7 @@ func TestRootPointer(t *testing.T) {
 				t.Errorf("the root's manifest: %s %v", b, err)
 			}
 			_, err = os.Stat(filepath.Join(claim, "walk/attempts/1-abcde/pose.json"))
-			if (err == nil) != (tc.want == "") {
+			if (err == nil) == refused {
 				t.Errorf("files: %v", err)
 			}
 		})

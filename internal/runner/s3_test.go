@@ -70,18 +70,19 @@ func (p *pod) s3Deliver(endpoint, secret string) report.Config {
 	return cfg
 }
 
-// TestDeliverToS3 uploads through a proxy that refuses the first requests.
+// TestDeliverToS3 uploads through a proxy that refuses the first requests, and the
+// first upload.
 func TestDeliverToS3(t *testing.T) {
 	t.Parallel()
 	endpoint, dir := bucket(t)
 	target, _ := url.Parse(endpoint)
-	var requests atomic.Int32
+	var requests, uploads atomic.Int32
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(target)
 		r.Out.Host = r.In.Host // it is signed
 	}}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if n := requests.Add(1); n == 1 || n == 3 {
+		if n := requests.Add(1); n == 1 || n == 3 || r.Method == http.MethodPut && uploads.Add(1) == 1 {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}

@@ -55,8 +55,9 @@ func TestWholePod(t *testing.T) {
 	}
 	want := &report.VideoFacts{
 		Container: "mp4", Codec: "h264", Width: 768, Height: 576, FPS: 10, Frames: 50, StartFrame: 10,
-		Normalised: true, DurationSec: 5, SourceSHA256: fetched.Fetch.SHA256,
-		Boxes: &report.BoxesFacts{Boxes: 3, Frames: 2, SourceSHA256: digest(found)},
+		Normalised: true, DurationSec: 5, SourceSHA256: fetched.Fetch.SHA256, SourceVersion: fetched.Fetch.Version,
+		Source: &report.SourceFacts{Bytes: 8131690, Container: "avi", Codec: "msmpeg4v3", Width: 768, Height: 576, Why: "container avi"},
+		Boxes:  &report.BoxesFacts{Boxes: 3, Frames: 2, SourceSHA256: digest(found), SourceVersion: fetched.Fetch.Boxes.Version},
 	}
 	if d := cmp.Diff(want, prepared.Video); d != "" {
 		t.Fatalf("facts: %s", d)
@@ -89,7 +90,8 @@ func checkDelivered(t *testing.T, dir string, d *report.DeliveryReport, source s
 	if pointer.ManifestSHA256 != d.ManifestSHA256 || pointer.URI != d.URI || pointer.Attempt != 1 || pointer.Job.UID != "uid-1" {
 		t.Errorf("pointer: %+v", pointer)
 	}
-	if manifest.Video.SourceSHA256 != source || manifest.Video.Boxes == nil || manifest.Video.Boxes.Boxes != 3 || manifest.Frames != 50 || manifest.People != 1 || manifest.Provenance.Engine != "test" {
+	if manifest.Video.SourceSHA256 != source || manifest.Video.Boxes == nil || manifest.Video.Boxes.Boxes != 3 || manifest.Frames != 50 || manifest.People != 1 || manifest.Provenance.Engine != "test" ||
+		manifest.Video.Source == nil || manifest.Engine == nil || manifest.Engine.Version != "1" || manifest.Run == nil || manifest.FetchedAt == nil || manifest.PreparedAt.Before(*manifest.FetchedAt) {
 		t.Errorf("manifest: %+v", manifest)
 	}
 	info, err := os.Stat(filepath.Join(dir, "attempts/1-abcde/pose.json"))

@@ -7,16 +7,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
-	"regexp"
+	"slices"
 	"time"
 
 	"github.com/pose-dev/pose-operator/internal/report"
 	"github.com/pose-dev/pose-operator/internal/result"
+	"github.com/pose-dev/pose-operator/internal/runner/clean"
 	"github.com/pose-dev/pose-operator/internal/runner/layout"
 	"github.com/pose-dev/pose-operator/internal/runner/outcome"
 	"github.com/pose-dev/pose-operator/internal/runner/progress"
 	"github.com/pose-dev/pose-operator/internal/storage"
+	"github.com/pose-dev/pose-operator/internal/verify"
+	"github.com/pose-dev/pose-operator/internal/version"
 )
 
 // diagnosticsTime bounds the upload of a failed engine's log: the next attempt
@@ -33,38 +37,44 @@ type Role struct {
 	Layout layout.Layout
 	Push   func(report.Progress)
 	Log    io.Writer
-}
 
-// attemptID becomes part of an object's key.
-var attemptID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+	// readable says that the place let itself be looked at before the engine ran.
+	readable bool
+}
 
 // Run follows the engine to its end and delivers its result. The termination
 // has Result Skipped when there is nothing to judge.
 func (r *Role) Run(ctx context.Context) (*report.Termination, error) {
 	t := &report.Termination{}
-	if !attemptID.MatchString(r.Config.AttemptID) {
+	if !result.ValidAttemptID(r.Config.AttemptID) {
 		return t, outcome.Failf(report.ReasonConfig, "attempt id %q cannot be a folder's name", r.Config.AttemptID)
 	}
 	facts, err := readFacts(r.Layout.FactsFile)
 	if err != nil {
 		return t, err
 	}
-	started := time.Now()
+	m := result.Manifest{
+		APIVersion: result.APIVersion, Kind: result.KindManifest, Version: result.ManifestVersion, Job: r.Job, AttemptID: r.Config.AttemptID,
+		Video: facts, Provenance: r.Config.Provenance, RunnerVersion: version.Version, StartedAt: stamp(time.Now()),
+		FetchedAt: modified(r.Layout.SourceFacts), PreparedAt: modified(r.Layout.FactsFile),
+	}
 	// Before the engine has cost anything: a place that refuses now refuses later.
-	if err := r.refused(ctx); err != nil {
+	if err := r.refused(ctx, m); err != nil {
 		return t, err
 	}
 	if !r.Config.EngineEnded {
-		if why, err := r.await(ctx, facts); why != "" || err != nil {
+		engine, why, err := r.await(ctx, facts)
+		if why != "" || err != nil {
 			if err == nil {
 				t.Result, t.Message = report.ResultSkipped, why
 			}
 			return t, err
 		}
+		m.Run = seen(engine)
 		fmt.Fprintln(r.Log, "pose-runner: the engine ended with exit code 0, checking its outputs")
 	}
-	ended := time.Now()
-	t.Deliver, err = r.result(ctx, facts, started, ended)
+	m.EngineEndedAt = stamp(time.Now())
+	t.Deliver, err = r.result(ctx, m)
 	if err != nil && ctx.Err() == nil && !r.Config.EngineEnded {
 		r.diagnostics(ctx)
 	}
@@ -76,7 +86,7 @@ const checkTime = 30 * time.Second
 
 // refused says why nothing can ever be uploaded: no such bucket, no right to it, or
 // a folder of somebody else's. A place that does not answer may do so later.
-func (r *Role) refused(ctx context.Context) error {
+func (r *Role) refused(ctx context.Context, m result.Manifest) error {
 	u, err := r.uploader(ctx)
 	if err != nil {
 		return err
@@ -84,15 +94,13 @@ func (r *Role) refused(ctx context.Context) error {
 	defer func() { _ = u.sink.Close() }()
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
-	err = u.sink.Check(ctx)
+	if err = u.sink.Check(ctx); err == nil {
+		err = verify.MayPoint(ctx, u.sink, u.pointer(m, ""), r.Config.Overwrite)
+	}
+	r.readable = err == nil
 	if err == nil {
-		var raw []byte
-		raw, _, err = u.sink.Get(ctx, result.ManifestFile, maxDocument)
-		switch {
-		case storage.KindOf(err) == storage.NotFound:
-			return nil
-		case err == nil:
-			_, err = decidePointer(raw, r.Job, storage.Join(r.Config.URI, result.ManifestFile))
+		if raw, _, gerr := u.sink.Get(ctx, u.manifestKey(), result.MaxManifestBytes); gerr == nil {
+			err = u.refusal(decideFolder(raw, m, r.Config.Overwrite))
 		}
 	}
 	if err == nil || ctx.Err() != nil || storage.Temporary(err) {
@@ -103,16 +111,16 @@ func (r *Role) refused(ctx context.Context) error {
 
 // await follows the engine to its end. It says why there is nothing to judge, or
 // nothing when the engine ended well.
-func (r *Role) await(ctx context.Context, facts report.VideoFacts) (string, error) {
+func (r *Role) await(ctx context.Context, facts report.VideoFacts) (report.EngineReport, string, error) {
 	pace := &progress.Pace{}
 	engine, ok, err := follow(ctx, r.Layout.SocketFile, r.Layout.EngineFile, r.wait(), func(e report.EngineReport) {
 		r.Push(engineProgress(e, facts.Frames, pace, time.Now()))
 	})
 	if err != nil && !errors.Is(err, errNoEngine) {
-		return "", err
+		return engine, "", err
 	}
 	if err == nil && ok && !engine.Preflight && engine.ExitCode != nil && *engine.ExitCode == 0 {
-		return "", nil
+		return engine, "", nil
 	}
 	why := ending(engine, ok)
 	if err != nil {
@@ -120,7 +128,7 @@ func (r *Role) await(ctx context.Context, facts report.VideoFacts) (string, erro
 	}
 	fmt.Fprintf(r.Log, "pose-runner: %s, nothing to deliver\n", why)
 	r.diagnostics(ctx)
-	return why, nil
+	return engine, why, nil
 }
 
 func (r *Role) wait() time.Duration {
@@ -145,15 +153,15 @@ func engineProgress(e report.EngineReport, frames int64, pace *progress.Pace, no
 }
 
 // result judges and uploads.
-func (r *Role) result(ctx context.Context, facts report.VideoFacts, started, ended time.Time) (*report.DeliveryReport, error) {
+func (r *Role) result(ctx context.Context, m result.Manifest) (*report.DeliveryReport, error) {
 	r.Push(report.Progress{Stage: report.StageDeliver})
-	j, err := judge(ctx, r.Config, r.Layout.OutputDir, facts)
+	j, err := judge(ctx, r.Config, r.Layout.OutputDir, m.Video)
 	if err != nil {
 		return nil, err
 	}
 	defer j.close()
 	if !j.proven {
-		return nil, outcome.Failf(report.ReasonOutputInvalid, "no output proves that all %d frames were covered: an engine needs a required output of format %s", facts.Frames, report.FormatPoseJSON)
+		return nil, outcome.Failf(report.ReasonOutputInvalid, "no output proves that all %d frames were covered: an engine needs a required output of format %s", m.Video.Frames, report.FormatPoseJSON)
 	}
 	if r.Config.TimeoutSeconds > 0 {
 		var cancel context.CancelFunc
@@ -165,11 +173,8 @@ func (r *Role) result(ctx context.Context, facts report.VideoFacts, started, end
 		return nil, err
 	}
 	defer func() { _ = u.sink.Close() }()
-	rep, err := u.deliver(ctx, j, result.Manifest{
-		APIVersion: result.APIVersion, Kind: result.KindManifest, Version: 1, Job: r.Job, AttemptID: r.Config.AttemptID,
-		Video: facts, Provenance: r.Config.Provenance, People: j.summary.People, Frames: j.summary.Frames,
-		StartedAt: stamp(started), EngineEndedAt: stamp(ended),
-	})
+	m.People, m.Frames, m.Quality, m.Engine = j.summary.People, j.summary.Frames, j.summary.Quality, &j.summary.Engine
+	rep, err := u.deliver(ctx, j, m)
 	if err == nil {
 		fmt.Fprintf(r.Log, "pose-runner: delivered %d files to %s: %d frames, %d people\n", len(rep.Files), rep.URI, rep.Frames, rep.People)
 	}
@@ -178,8 +183,43 @@ func (r *Role) result(ctx context.Context, facts report.VideoFacts, started, end
 
 func stamp(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
+// modified is when a role left its facts in a file, which it does at its end; nil
+// where there is none.
+func modified(path string) *time.Time {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil
+	}
+	return new(stamp(info.ModTime()))
+}
+
+// Bounds of what goes into the manifest of an engine's own words.
+const (
+	maxSeenText   = 128 // bytes
+	maxSeenStages = 64
+)
+
+// seen is what exec saw of the engine, cut to what a manifest may hold.
+func seen(e report.EngineReport) *result.EngineRun {
+	run := &result.EngineRun{
+		DeviceUsed: clean.Line(e.DeviceUsed, maxSeenText), GPU: clean.Line(e.GPU, maxSeenText), Driver: clean.Line(e.Driver, maxSeenText),
+		PeakMemoryBytes: e.PeakMemoryBytes, StageSeconds: map[string]float64{}, Versions: map[string]string{},
+	}
+	for _, k := range slices.Sorted(maps.Keys(e.StageSeconds)) {
+		if len(run.StageSeconds) < maxSeenStages {
+			run.StageSeconds[clean.Line(k, maxSeenText)] = e.StageSeconds[k]
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(e.Versions)) {
+		if len(run.Versions) < report.MaxVersions {
+			run.Versions[clean.Line(k, maxSeenText)] = clean.Line(e.Versions[k], maxSeenText)
+		}
+	}
+	return run
+}
+
 func (r *Role) uploader(ctx context.Context) (*uploader, error) {
-	u := &uploader{cfg: r.Config, job: r.Job, log: r.Log, push: func(done, total int64) {
+	u := &uploader{cfg: r.Config, job: r.Job, log: r.Log, readable: r.readable, push: func(done, total int64) {
 		r.Push(report.Progress{Stage: report.StageDeliver, Bytes: done, TotalBytes: total})
 	}}
 	var err error

@@ -10,7 +10,6 @@ import (
 	"image/png"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -213,25 +212,6 @@ func (j *judgement) checkSMPL(ctx context.Context, o *output) error {
 		j.smpl = s
 	}
 	return nil
-}
-
-// quality in the whole numbers of the report; what the engine does not count is 0.
-// All of the frames are 100 percent, and nothing less is.
-func quality(q *result.Quality) *report.ResultQuality {
-	if q == nil {
-		return nil
-	}
-	count := func(n *int64) int64 {
-		if n == nil {
-			return 0
-		}
-		return min(max(0, *n), report.MaxQualityCount)
-	}
-	const rounding = 1e-9 // 0.29 * 100 is below 29
-	return &report.ResultQuality{
-		CoveragePercent: int32(min(max(0, math.Floor(q.Coverage*100+rounding)), 100)),
-		Gaps:            count(&q.Gaps), IDSwitchesSuspected: count(q.IDSwitchesSuspected), PeopleFiltered: count(q.PeopleFiltered),
-	}
 }
 
 func checkPNG(o *output) error {

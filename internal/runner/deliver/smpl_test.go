@@ -13,8 +13,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/pose-dev/pose-operator/internal/report"
 	"github.com/pose-dev/pose-operator/internal/result"
 )
@@ -185,24 +183,5 @@ func TestJudgingEnds(t *testing.T) {
 	_, err := judge(ctx, report.DeliverConfig{Outputs: []report.OutputFile{{Name: "smpl", Path: "smpl.npz", Format: report.FormatSMPLNPZ}}}, dir, report.VideoFacts{Frames: 2})
 	if !errors.Is(err, over) {
 		t.Error(err)
-	}
-}
-
-func TestQuality(t *testing.T) {
-	n := func(i int64) *int64 { return &i }
-	for name, c := range map[string]struct {
-		in   *result.Quality
-		want *report.ResultQuality
-	}{
-		"none":               {nil, nil},
-		"nothing to say":     {&result.Quality{Coverage: 1}, &report.ResultQuality{CoveragePercent: 100}},
-		"everything":         {&result.Quality{Coverage: 0.29, Gaps: 3, IDSwitchesSuspected: n(2), PeopleFiltered: n(17)}, &report.ResultQuality{CoveragePercent: 29, Gaps: 3, IDSwitchesSuspected: 2, PeopleFiltered: 17}},
-		"almost all frames":  {&result.Quality{Coverage: 0.9999}, &report.ResultQuality{CoveragePercent: 99}},
-		"out of their range": {&result.Quality{Coverage: 7, Gaps: -1, PeopleFiltered: n(1 << 60)}, &report.ResultQuality{CoveragePercent: 100, PeopleFiltered: report.MaxQualityCount}},
-		"below their range":  {&result.Quality{Coverage: -7}, &report.ResultQuality{}},
-	} {
-		if diff := cmp.Diff(c.want, quality(c.in)); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", name, diff)
-		}
 	}
 }
