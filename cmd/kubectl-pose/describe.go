@@ -93,8 +93,13 @@ func getJob(ctx context.Context, flags *genericclioptions.ConfigFlags, name stri
 	if err != nil {
 		return nil, err
 	}
+	return readJob(ctx, c, namespace, name)
+}
+
+// readJob gives a PoseJob, or says in words why there is none.
+func readJob(ctx context.Context, c client.Reader, namespace, name string) (*v1alpha1.PoseJob, error) {
 	var job v1alpha1.PoseJob
-	err = c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &job)
+	err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &job)
 	var noKind *meta.NoKindMatchError
 	switch {
 	case err == nil:

@@ -16,20 +16,13 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
-	"k8s.io/client-go/kubernetes"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers/enginecheck"
 )
-
-// cleanUp bounds the deletion of the pod at the end.
-const cleanUp = 15 * time.Second
 
 type checkFlags struct {
 	variant, output, runner string
@@ -98,56 +91,19 @@ func runCheck(ctx context.Context, streams genericiooptions.IOStreams, flags *ge
 	if f.timeout < time.Second {
 		return fmt.Errorf("--timeout %s is too short", f.timeout)
 	}
-	c, err := connectChecker(flags)
+	pods, err := connectPods(flags, streams.ErrOut)
 	if err != nil {
 		return err
 	}
-	c.notes = &safe{streams.ErrOut}
-	r, err := c.check(ctx, f, name)
+	r, err := (&checker{pods}).check(ctx, f, name)
 	if err != nil {
 		return err
 	}
 	return r.print(streams.Out, f.output)
 }
 
-// checker runs one check. logs is apart because only a kubelet has them.
-type checker struct {
-	client    client.WithWatch
-	namespace string
-	logs      func(ctx context.Context, pod *corev1.Pod) (string, error)
-	notes     io.Writer
-	now       func() time.Time
-}
-
-func connectChecker(flags *genericclioptions.ConfigFlags) (*checker, error) {
-	namespace, _, err := flags.ToRawKubeConfigLoader().Namespace()
-	if err != nil {
-		return nil, fmt.Errorf("read the kubeconfig: %w", err)
-	}
-	rest, err := flags.ToRESTConfig()
-	if err != nil {
-		return nil, fmt.Errorf("read the kubeconfig: %w", err)
-	}
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			return nil, fmt.Errorf("register types: %w", err)
-		}
-	}
-	c, err := client.NewWithWatch(rest, client.Options{Scheme: scheme})
-	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", rest.Host, err)
-	}
-	set, err := kubernetes.NewForConfig(rest)
-	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", rest.Host, err)
-	}
-	return &checker{client: c, namespace: namespace, now: time.Now, logs: func(ctx context.Context, pod *corev1.Pod) (string, error) {
-		o := &corev1.PodLogOptions{Container: enginecheck.Container, LimitBytes: new(int64(maxLog))}
-		b, err := set.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, o).DoRaw(ctx)
-		return string(b), err
-	}}, nil
-}
+// checker runs one check.
+type checker struct{ *podRunner }
 
 // checked is what became of a check.
 type checked struct {
@@ -160,8 +116,6 @@ type checked struct {
 	Findings []enginecheck.Finding `json:"findings"`
 }
 
-func (c *checker) note(format string, args ...any) { fmt.Fprintf(c.notes, format+"\n", args...) }
-
 func (c *checker) check(ctx context.Context, f checkFlags, name string) (*checked, error) {
 	r, err := c.request(ctx, f, name)
 	if err != nil {
@@ -171,9 +125,9 @@ func (c *checker) check(ctx context.Context, f checkFlags, name string) (*checke
 	if err != nil {
 		return nil, fmt.Errorf("%w: say it with --runner-image", err)
 	}
-	c.sweep(ctx, pod.Namespace, name)
-	if err := c.client.Create(ctx, pod); err != nil {
-		return nil, refused(err, pod)
+	c.sweep(ctx, pod.Namespace, enginecheck.Labels(name))
+	if err := c.create(ctx, pod); err != nil {
+		return nil, err
 	}
 	c.note("pod %s/%s: variant %s, image %s", pod.Namespace, pod.Name, r.Variant.Name, r.Variant.Image)
 	if !f.keep {
@@ -181,14 +135,17 @@ func (c *checker) check(ctx context.Context, f checkFlags, name string) (*checke
 	}
 	waiting, stop := context.WithTimeout(ctx, f.timeout)
 	defer stop()
-	pod, stuck, err := c.wait(waiting, pod)
+	pod, stuck, err := c.wait(waiting, pod, enginecheck.Look)
 	if err != nil {
 		return nil, err
 	}
 	if stuck != nil {
-		return results(r, pod, []enginecheck.Finding{*stuck}), nil
+		if stuck.remedy == "" {
+			stuck.remedy = "no job's pod with this variant could start: mend what it says, in the engine's spec or in namespace " + pod.Namespace
+		}
+		return results(r, pod, []enginecheck.Finding{{Level: enginecheck.LevelError, Name: "pod", What: stuck.what, Remedy: stuck.remedy}}), nil
 	}
-	log, err := c.logs(waiting, pod)
+	log, err := c.logs(waiting, pod, enginecheck.Container)
 	if err != nil {
 		return nil, fmt.Errorf("read the log of pod %s/%s, which holds the findings: %w", pod.Namespace, pod.Name, err)
 	}
@@ -235,18 +192,6 @@ func (c *checker) capabilities(ctx context.Context, v *v1alpha1.Variant) []strin
 		c.note("GPUs of compute capability %s: %s", capability, gpus[capability])
 	}
 	return slices.Sorted(maps.Keys(gpus))
-}
-
-func refused(err error, pod *corev1.Pod) error {
-	switch {
-	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "PodSecurity"):
-		return fmt.Errorf("namespace %s does not admit the pod, and would not admit a job's: %w", pod.Namespace, err)
-	case apierrors.IsForbidden(err):
-		return fmt.Errorf("you may not create pods in namespace %s, or a quota is used up: %w", pod.Namespace, err)
-	case apierrors.IsNotFound(err):
-		return fmt.Errorf("there is no namespace %q: name that of your jobs with -n: %w", pod.Namespace, err)
-	}
-	return fmt.Errorf("create the pod of the check in namespace %s: %w", pod.Namespace, err)
 }
 
 func results(r enginecheck.Request, pod *corev1.Pod, found []enginecheck.Finding) *checked {

@@ -115,9 +115,9 @@ func check(t *testing.T, c client.WithWatch, f checkFlags, engine string, cancel
 		f.operator = "pose-system"
 	}
 	later := func() time.Time { return time.Now().Add(time.Hour) }
-	k := &checker{client: c, namespace: "default", notes: &notes, now: later, logs: func(_ context.Context, pod *corev1.Pod) (string, error) {
+	k := &checker{&podRunner{client: c, namespace: "default", notes: &notes, now: later, logs: func(_ context.Context, pod *corev1.Pod, _ string) (string, error) {
 		return map[string]string{"phalp": findings}[pod.Labels[enginecheck.LabelEngine]], nil
-	}}
+	}}}
 	r, err := k.check(ctx, f, engine)
 	cancel()
 	playing.Wait()
@@ -311,13 +311,13 @@ func TestEnginesOnACluster(t *testing.T) {
 		deadline("old", "phalp", 60)
 		deadline("at-work", "phalp", 7200)
 		deadline("another", "mediapipe", 60)
-		(&checker{client: c, namespace: "default", notes: t.Output(), now: time.Now}).sweep(t.Context(), "default", "phalp")
+		(&podRunner{client: c, namespace: "default", notes: t.Output(), now: time.Now}).sweep(t.Context(), "default", enginecheck.Labels("phalp"))
 		stay := podsOf(t, c)
 		_, _, notes, err := check(t, c, checkFlags{}, "phalp", false, ended)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if left := podsOf(t, c); stay != "another at-work old" || left != "another at-work" || !strings.Contains(notes, "default/old of an earlier check") {
+		if left := podsOf(t, c); stay != "another at-work old" || left != "another at-work" || !strings.Contains(notes, "default/old of an earlier run") {
 			t.Errorf("pods %q stay before the deadline and %q after it\n%s", stay, left, notes)
 		}
 	})

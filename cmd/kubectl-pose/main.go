@@ -21,7 +21,7 @@ func main() {
 	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
 	if err := command(streams).ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
-		os.Exit(1) //nolint:gocritic // stop only frees a signal handler
+		os.Exit(exitCode(err)) //nolint:gocritic // stop only frees a signal handler
 	}
 }
 
@@ -41,5 +41,6 @@ func command(streams genericiooptions.IOStreams) *cobra.Command {
 	c.AddCommand(diagnoseCommand(streams), describeCommand(streams, flags))
 	c.AddCommand(exportCommand(streams))
 	c.AddCommand(enginesCommand(streams, flags))
+	c.AddCommand(verifyCommand(streams, flags), purgeCommand(streams, flags))
 	return c
 }

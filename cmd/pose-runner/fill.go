@@ -2,16 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pose-dev/pose-operator/internal/report"
-	"github.com/pose-dev/pose-operator/internal/runner"
 	"github.com/pose-dev/pose-operator/internal/runner/fill"
 )
 
@@ -24,23 +18,12 @@ func fillCommand() *cobra.Command {
 		Short: "Fetch weights onto a volume, checked, once",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			file, err := os.Open(config) //nolint:gosec // the path is an option
+			list, err := parsed(config, fill.Parse)
 			if err != nil {
-				return fmt.Errorf("read the list of weights: %w", err)
+				return err
 			}
-			defer file.Close()
-			list, err := fill.Parse(file)
-			if err != nil {
-				return fmt.Errorf("%s: %w", config, err)
-			}
-			ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGTERM, syscall.SIGINT)
-			defer stop()
 			o.Log = c.OutOrStdout()
-			err = fill.Run(ctx, list, o)
-			if errors.Is(err, context.Canceled) {
-				return runner.ErrTerminated
-			}
-			return err
+			return untilTold(c.Context(), func(ctx context.Context) error { return fill.Run(ctx, list, o) })
 		},
 	}
 	c.Flags().StringVar(&config, "config", "", "JSON file that lists what to fetch")

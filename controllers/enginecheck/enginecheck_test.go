@@ -14,6 +14,7 @@ import (
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/config/engines"
 	"github.com/pose-dev/pose-operator/controllers/enginecheck"
+	"github.com/pose-dev/pose-operator/controllers/errand"
 	"github.com/pose-dev/pose-operator/internal/report"
 )
 
@@ -44,7 +45,7 @@ func request(t *testing.T, e *v1alpha1.PoseEngine, variant string) enginecheck.R
 	}
 	return enginecheck.Request{
 		Engine: e, Variant: v, Namespace: "team-a", DeadlineSeconds: 600,
-		Settings: enginecheck.Settings{RunnerImage: "registry.example/pose-runner", PullPolicy: corev1.PullIfNotPresent, PullSecrets: []string{"pull"}},
+		Settings: errand.Settings{RunnerImage: "registry.example/pose-runner", PullPolicy: corev1.PullIfNotPresent, PullSecrets: []string{"pull"}},
 	}
 }
 

@@ -11,12 +11,12 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/controllers/errand"
 	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
 	"github.com/pose-dev/pose-operator/controllers/internal/engine"
 	"github.com/pose-dev/pose-operator/controllers/internal/render"
@@ -29,14 +29,6 @@ const Container = attempt.ContainerEngine
 // LabelEngine carries the name of the engine that a pod checks.
 const LabelEngine = "pose.dev/checked-engine"
 
-// Settings of the operator that the pods of its jobs have.
-type Settings struct {
-	// RunnerImage is pose-runner's; empty only where Request.NeedsRunner is false.
-	RunnerImage string
-	PullPolicy  corev1.PullPolicy
-	PullSecrets []string
-}
-
 // Request is one check of one variant.
 type Request struct {
 	Engine    *v1alpha1.PoseEngine
@@ -48,7 +40,8 @@ type Request struct {
 	Digests bool
 	// DeadlineSeconds ends the pod, whatever becomes of who made it.
 	DeadlineSeconds int64
-	Settings        Settings
+	// Settings' RunnerImage may be empty where NeedsRunner is false.
+	Settings errand.Settings
 }
 
 // Choose the variant to check: the named one, or the first. The error says why
@@ -143,7 +136,7 @@ func (r Request) Pod() (*corev1.Pod, error) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "check-" + r.Engine.Name, UID: "00000"},
 		Spec:       v1alpha1.PoseJobSpec{Output: v1alpha1.Output{Overlay: v1alpha1.OverlayNone}},
 	}
-	pod, err := render.Pod(job, e, v, &v1alpha1.Attempt{Number: 1}, render.Settings{
+	pod, err := render.Pod(job, e, v, &v1alpha1.Attempt{Number: 1}, "", render.Settings{
 		RunnerImage: r.Settings.RunnerImage, ImagePullPolicy: r.Settings.PullPolicy, PullSecrets: r.Settings.PullSecrets,
 	})
 	if err != nil {
@@ -172,14 +165,6 @@ func Labels(engine string) map[string]string {
 		"app.kubernetes.io/managed-by": "kubectl-pose",
 		LabelEngine:                    strings.TrimRight(engine[:min(len(engine), 63)], "-."),
 	}
-}
-
-// Abandoned says whether nobody waits for a check's pod any more: who made it gave
-// up before the deadline that it gave the pod. The deadline itself ends no pod
-// before a node has it, and deletes none.
-func Abandoned(pod *corev1.Pod, now time.Time) bool {
-	d := pod.Spec.ActiveDeadlineSeconds
-	return d != nil && pod.DeletionTimestamp == nil && now.Sub(pod.CreationTimestamp.Time) > time.Duration(*d)*time.Second
 }
 
 // strip leaves what starts the engine. All of a job's volumes that are left without

@@ -11,8 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/controllers/errand"
 	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
-	"github.com/pose-dev/pose-operator/internal/report"
 )
 
 // Levels of findings.
@@ -169,14 +169,7 @@ func Silent(pod *corev1.Pod, log string) Finding {
 	return f
 }
 
-func ending(pod *corev1.Pod) *corev1.ContainerStateTerminated {
-	for _, s := range pod.Status.ContainerStatuses {
-		if s.Name == Container {
-			return s.State.Terminated
-		}
-	}
-	return nil
-}
+func ending(pod *corev1.Pod) *corev1.ContainerStateTerminated { return errand.Ended(pod, Container) }
 
 // words are the last of a log.
 func words(log string) string {
@@ -188,69 +181,12 @@ func words(log string) string {
 	return ""
 }
 
-// Progress is how far a pod is.
-type Progress struct {
-	// Step in words, for a person who waits.
-	Step string
-	// Ended: the engine's container has ended, its log can be read.
-	Ended bool
-	// Stuck says why the pod can never run; empty while it may.
-	Stuck string
-}
-
-// hopeless are reasons of waiting containers that no patience changes.
-var hopeless = []string{
-	"ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError", "RunContainerError",
-	"CrashLoopBackOff",
-}
-
-// Look at a pod.
-func Look(pod *corev1.Pod) Progress {
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
-			return Progress{Step: "waiting for a node: " + c.Message}
+// Look at a pod of a check.
+func Look(pod *corev1.Pod) errand.Progress {
+	for _, s := range pod.Status.InitContainerStatuses {
+		if t := s.State.Terminated; t != nil && t.ExitCode != 0 && s.Name == attempt.ContainerAdapter {
+			return errand.Progress{Step: "failed", Stuck: "the adapter's image cannot be used: " + errand.Said(t) + ". Its folder /adapter must hold the adapter's files"}
 		}
 	}
-	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		if p, telling := container(s); telling {
-			return p
-		}
-	}
-	switch {
-	case pod.Status.Phase == corev1.PodFailed:
-		return Progress{Step: "failed", Stuck: fmt.Sprintf("the pod failed: %s %s", pod.Status.Reason, pod.Status.Message)}
-	case pod.Spec.NodeName != "":
-		return Progress{Step: "on node " + pod.Spec.NodeName + ", pulling images and mounting volumes"}
-	}
-	return Progress{Step: "made"}
-}
-
-// container says what a container's state means for the pod, if anything.
-func container(s corev1.ContainerStatus) (Progress, bool) {
-	if w := s.State.Waiting; w != nil && slices.Contains(hopeless, w.Reason) {
-		return Progress{Step: w.Reason, Stuck: fmt.Sprintf("container %s cannot start: %s: %s (image %s)", s.Name, w.Reason, w.Message, s.Image)}, true
-	}
-	if t := s.State.Terminated; t != nil {
-		switch {
-		case s.Name == Container:
-			return Progress{Step: "ended", Ended: true}, true
-		case t.ExitCode != 0 && s.Name == attempt.ContainerAdapter:
-			return Progress{Step: "failed", Stuck: "the adapter's image cannot be used: " + said(t) + ". Its folder /adapter must hold the adapter's files"}, true
-		case t.ExitCode != 0:
-			return Progress{Step: "failed", Stuck: fmt.Sprintf("container %s ended with exit code %d: %s", s.Name, t.ExitCode, said(t))}, true
-		}
-	}
-	if s.State.Running != nil && s.Name == Container {
-		return Progress{Step: "running"}, true
-	}
-	return Progress{}, false
-}
-
-// said is what a container left for a person: pose-runner's own words, or the
-// message as it is.
-func said(t *corev1.ContainerStateTerminated) string {
-	if r, err := report.ParseTermination(t.Message); err == nil && r.Message != "" {
-		return r.Message
-	}
-	return strings.TrimSpace(t.Reason + " " + t.Message)
+	return errand.Look(pod, Container)
 }

@@ -41,6 +41,8 @@ const (
 	RoleLookup Role = "lookup" // looks at the job's places before any attempt
 	RolePurge  Role = "purge"  // removes what a job wrote, and on request its video
 	RoleVerify Role = "verify" // checks a result against its manifest
+	RoleList   Role = "list"   // finds the videos of a batch
+	RoleIndex  Role = "index"  // writes the index of a batch
 )
 
 // Paths inside the pod. They are fixed: nothing that a user writes becomes a
@@ -93,6 +95,8 @@ type Config struct {
 	Lookup  *LookupConfig  `json:"lookup,omitempty"`
 	Purge   *PurgeConfig   `json:"purge,omitempty"`
 	Verify  *VerifyConfig  `json:"verify,omitempty"`
+	List    *ListConfig    `json:"list,omitempty"`
+	Index   *IndexConfig   `json:"index,omitempty"`
 	// Progress is where fetch and deliver push progress; nil means nowhere.
 	Progress *ProgressConfig `json:"progress,omitempty"`
 }
@@ -346,11 +350,12 @@ type LookupConfig struct {
 
 // LookupInput is a file that a job reads.
 type LookupInput struct {
-	// URI, SHA256, MaxBytes and PVCMount as in FetchConfig.
-	URI      string `json:"uri"`
-	SHA256   string `json:"sha256,omitempty"`
-	MaxBytes int64  `json:"maxBytes"`
-	PVCMount string `json:"pvcMount,omitempty"`
+	// URI, SHA256, MaxBytes, ScratchBound and PVCMount as in FetchConfig.
+	URI          string `json:"uri"`
+	SHA256       string `json:"sha256,omitempty"`
+	MaxBytes     int64  `json:"maxBytes"`
+	ScratchBound bool   `json:"scratchBound,omitempty"`
+	PVCMount     string `json:"pvcMount,omitempty"`
 }
 
 // ResultRef names a result: a folder and the digest of the manifest in it.
@@ -370,8 +375,10 @@ type PurgeConfig struct {
 	Video *LookupInput `json:"video,omitempty"`
 	// AttemptPrefix begins the names of the job's attempt folders; a folder of a
 	// namesake that was deleted before is known by its manifest.
-	AttemptPrefix  string `json:"attemptPrefix"`
-	TimeoutSeconds int64  `json:"timeoutSeconds"`
+	AttemptPrefix string `json:"attemptPrefix"`
+	// DryRun removes nothing and reports what would be removed.
+	DryRun         bool  `json:"dryRun,omitempty"`
+	TimeoutSeconds int64 `json:"timeoutSeconds"`
 }
 
 // VerifyConfig is the part for RoleVerify.
@@ -412,6 +419,8 @@ func ParseConfig(raw string) (*Config, error) {
 		RoleLookup:  c.Lookup != nil,
 		RolePurge:   c.Purge != nil,
 		RoleVerify:  c.Verify != nil,
+		RoleList:    c.List != nil,
+		RoleIndex:   c.Index != nil,
 	}
 	if !part[c.Role] {
 		return nil, fmt.Errorf("%s: role %q is unknown or its part is missing", ConfigEnv, c.Role)

@@ -22,12 +22,18 @@ var shrinks = []func(*Termination) bool{
 	onEngine(func(e *EngineReport) bool { return keepErrors(e, 2) }),
 	onEngine(func(e *EngineReport) bool { return keepStack(e, 3) }),
 	onEngine(func(e *EngineReport) bool { return shrinkLog(e, len(e.LogTail)/2) }),
-	dropDigests,
+	onDelivery(dropDigests),
+	fewerLines,
 	onEngine(func(e *EngineReport) bool { return shrinkLog(e, len(e.LogTail)) }),
 	cutMessage,
 	onEngine(func(e *EngineReport) bool { return keepErrors(e, 1) }),
 	onEngine(func(e *EngineReport) bool { return keepErrors(e, 0) }),
-	dropFiles,
+	onDelivery(dropFiles),
+	onFound(func(r *ReusedResult) {
+		r.Video.Source, r.Video.SourceVersion, r.Video.Container, r.Video.Codec = nil, "", "", ""
+	}),
+	onFound(func(r *ReusedResult) { r.Image = "" }),
+	onFound(func(r *ReusedResult) { r.URI = "" }),
 	onEngine(dropCrash),
 	onEngine(coreOnly),
 }
@@ -187,18 +193,41 @@ func head(s string, n int) string {
 	return strings.ToValidUTF8(s[:n], "")
 }
 
-func dropDigests(t *Termination) bool {
-	if t.Deliver == nil {
-		return false
+// onDelivery makes a shrink of one that changes the files of a result, be it
+// delivered or found; the caller's own report stays as it is.
+func onDelivery(change func(*DeliveryReport)) func(*Termination) bool {
+	return func(t *Termination) bool {
+		if t.Deliver == nil {
+			return onFound(func(r *ReusedResult) { change(&r.Result) })(t)
+		}
+		d := *t.Deliver
+		change(&d)
+		t.Deliver = &d
+		return true
 	}
-	d := *t.Deliver
-	d.Files = make([]DeliveredFile, len(t.Deliver.Files))
-	for i, f := range t.Deliver.Files {
+}
+
+// onFound makes a shrink of one that changes a result that was found.
+func onFound(change func(*ReusedResult)) func(*Termination) bool {
+	return func(t *Termination) bool {
+		if t.Lookup == nil || t.Lookup.Reused == nil {
+			return false
+		}
+		l, r := *t.Lookup, *t.Lookup.Reused
+		change(&r)
+		l.Reused = &r
+		t.Lookup = &l
+		return true
+	}
+}
+
+func dropDigests(d *DeliveryReport) {
+	files := make([]DeliveredFile, len(d.Files))
+	for i, f := range d.Files {
 		f.SHA256 = ""
-		d.Files[i] = f
+		files[i] = f
 	}
-	t.Deliver = &d
-	return true
+	d.Files = files
 }
 
 func cutMessage(t *Termination) bool {
@@ -210,12 +239,33 @@ func cutMessage(t *Termination) bool {
 	return true
 }
 
-func dropFiles(t *Termination) bool {
-	if t.Deliver == nil {
+func dropFiles(d *DeliveryReport) { d.Files = nil }
+
+// fewerLines keeps the first lines of a report for a person, cut short.
+func fewerLines(t *Termination) bool {
+	const lines, each = 3, 160
+	cut := func(all []string) []string {
+		out := make([]string, 0, lines)
+		for _, s := range all[:min(len(all), lines)] {
+			out = append(out, head(s, each))
+		}
+		return out
+	}
+	switch {
+	case t.Purge != nil:
+		p := *t.Purge
+		p.Kept = cut(p.Kept)
+		t.Purge = &p
+	case t.Verify != nil:
+		v := *t.Verify
+		v.Problems = cut(v.Problems)
+		t.Verify = &v
+	case t.Lookup != nil:
+		l := *t.Lookup
+		l.Why = head(l.Why, lines*each)
+		t.Lookup = &l
+	default:
 		return false
 	}
-	d := *t.Deliver
-	d.Files = nil
-	t.Deliver = &d
 	return true
 }

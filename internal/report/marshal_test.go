@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -139,4 +140,44 @@ func FuzzMarshal(f *testing.F) {
 			t.Fatal("Marshal changed its receiver")
 		}
 	})
+}
+
+// TestMarshalKeepsAFoundResult: a hit whose report does not fit would be computed
+// again.
+func TestMarshalKeepsAFoundResult(t *testing.T) {
+	long := "s3://" + strings.Repeat("b", 1019)
+	r := &ReusedResult{
+		Result: DeliveryReport{URI: long + "/attempts/12345-0", ManifestSHA256: strings.Repeat("a", 64), People: 2, Frames: 100},
+		Video:  VideoFacts{Width: 1, Frames: 100, SourceSHA256: strings.Repeat("b", 64), SourceVersion: strings.Repeat("v", 128), Source: &SourceFacts{Bytes: 1, Why: strings.Repeat("w", 128)}},
+		From:   JobRef{Namespace: strings.Repeat("n", 63), Name: strings.Repeat("j", 253), UID: strings.Repeat("u", 36)}, URI: long + "/attempts/54321-1",
+		Engine: "phalp", Variant: "gpu", Device: DeviceGPU, Image: strings.Repeat("i", 250), CompletedAt: "2026-01-01T00:00:00Z",
+	}
+	for i := range 16 {
+		r.Result.Files = append(r.Result.Files, DeliveredFile{Name: fmt.Sprint(i), Path: fmt.Sprint(i), SHA256: strings.Repeat("c", 64)})
+	}
+	m := Termination{Role: RoleLookup, Result: ResultOK, Lookup: &LookupReport{Reused: r}}
+	got, err := ParseTermination(string(m.Marshal()))
+	if err != nil || got.Lookup == nil || got.Lookup.Reused == nil {
+		t.Fatalf("%v %+v", err, got)
+	}
+	if f := got.Lookup.Reused; f.Result.URI != r.Result.URI || f.Result.ManifestSHA256 == "" || f.From != r.From || f.Video.SourceSHA256 == "" || f.Variant != "gpu" {
+		t.Errorf("%+v", f)
+	}
+	if len(r.Result.Files) != 16 || r.URI == "" || r.Video.Source == nil || r.Result.Files[0].SHA256 == "" {
+		t.Error("Marshal changed its receiver")
+	}
+}
+
+// TestMarshalKeepsCounts: what a person reads is cut before what a program counts.
+func TestMarshalKeepsCounts(t *testing.T) {
+	lines := slices.Repeat([]string{strings.Repeat("k", 400)}, 10)
+	m := Termination{Role: RolePurge, Result: ResultFailed, Message: strings.Repeat("m", 1000), Purge: &PurgeReport{Objects: 7, Kept: lines}}
+	got, err := ParseTermination(string(m.Marshal()))
+	if err != nil || got.Purge == nil || got.Purge.Objects != 7 || len(got.Purge.Kept) == 0 || len(lines[0]) != 400 {
+		t.Errorf("%v %+v", err, got)
+	}
+	m = Termination{Role: RoleVerify, Result: ResultFailed, Verify: &VerifyReport{Files: 7, Problems: lines}}
+	if got, err = ParseTermination(string(m.Marshal())); err != nil || got.Verify == nil || got.Verify.Files != 7 || len(got.Verify.Problems) == 0 {
+		t.Errorf("%v %+v", err, got)
+	}
 }

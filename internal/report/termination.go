@@ -65,6 +65,8 @@ type Termination struct {
 	Lookup  *LookupReport   `json:"lookup,omitempty"`
 	Purge   *PurgeReport    `json:"purge,omitempty"`
 	Verify  *VerifyReport   `json:"verify,omitempty"`
+	List    *ListReport     `json:"list,omitempty"`
+	Index   *IndexReport    `json:"index,omitempty"`
 }
 
 // LookupReport says what the places of a job showed.

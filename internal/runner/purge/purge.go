@@ -1,16 +1,358 @@
 // Package purge is the role that removes what a job wrote.
+//
+// # Order
+//
+// The pointer at the output's root goes first, then of each folder the manifest,
+// then its files. So whoever reads finds, at any moment, a result that is whole or
+// none: no pointer leads to a manifest that is gone, and no manifest names a file
+// that is gone. A run that broke off is taken up by the next: a folder is known by
+// its name or by the owner in it after its manifest has gone.
 package purge
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/pose-dev/pose-operator/internal/report"
+	"github.com/pose-dev/pose-operator/internal/result"
+	"github.com/pose-dev/pose-operator/internal/runner/clean"
 	"github.com/pose-dev/pose-operator/internal/runner/layout"
+	"github.com/pose-dev/pose-operator/internal/runner/outcome"
+	"github.com/pose-dev/pose-operator/internal/runner/progress"
+	"github.com/pose-dev/pose-operator/internal/storage"
+	"github.com/pose-dev/pose-operator/internal/verify"
 )
 
-// Run removes what the configuration names.
-func Run(context.Context, report.PurgeConfig, report.JobRef, layout.Layout, io.Writer) (*report.PurgeReport, error) {
-	return nil, errors.New("not made yet")
+const (
+	// maxKept bounds PurgeReport.Kept, in lines; maxLine each of them, in bytes.
+	maxKept, maxLine = 6, 240
+	// maxSaid bounds the objects that the log names.
+	maxSaid = 2000
+	// maxObjects bounds one run; the next goes on.
+	maxObjects = 1_000_000
+)
+
+// purger is one run. What is left is named by its first error.
+type purger struct {
+	cfg  report.PurgeConfig
+	job  report.JobRef
+	log  io.Writer
+	rep  *report.PurgeReport
+	sink storage.Sink
+
+	more    int // lines that Kept has no room for
+	said    int
+	left    int
+	failure error
+}
+
+// Run removes what the configuration names. The report counts what was removed also
+// when there is an error, which then says what is left.
+func Run(ctx context.Context, cfg report.PurgeConfig, job report.JobRef, l layout.Layout, log io.Writer) (*report.PurgeReport, error) {
+	if cfg.TimeoutSeconds > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(cfg.TimeoutSeconds)*time.Second)
+		defer cancel()
+	}
+	p := &purger{cfg: cfg, job: job, log: log, rep: &report.PurgeReport{}}
+	var err error
+	p.sink, err = storage.OpenSink(cfg.URI, storage.Options{Store: cfg.Store, CredentialsDir: l.OutputCredentials, PVCMount: cfg.PVCMount})
+	if err == nil {
+		err = p.results(ctx)
+		_ = p.sink.Close()
+	}
+	if err == nil && cfg.Video != nil && p.failure == nil {
+		err = p.video(ctx, l)
+	}
+	if p.more > 0 {
+		p.rep.Kept = append(p.rep.Kept, fmt.Sprintf("and %d more", p.more))
+	}
+	fmt.Fprintf(log, "pose-runner: %s %d results, %d partial ones, %d objects, %s\n", p.verb(), p.rep.Results, p.rep.Partials, p.rep.Objects, progress.Bytes(p.rep.Bytes))
+	return p.rep, p.end(ctx, err)
+}
+
+// end gives an error of the role its words.
+func (p *purger) end(ctx context.Context, err error) error {
+	switch {
+	case err == nil && p.failure == nil:
+		return nil
+	case errors.Is(context.Cause(ctx), context.DeadlineExceeded):
+		err = outcome.Failf("", "not all was removed within %d s; run it again to go on: %w", p.cfg.TimeoutSeconds, cmp.Or(err, p.failure)).MayPass(true)
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case errors.As(err, new(*outcome.Failure)):
+	case err == nil:
+		err = outcome.Failf("", "%d objects are left; the first: %w", p.left, p.failure).MayPass(storage.Temporary(p.failure))
+	default:
+		err = outcome.Failf("", "not all can be removed: %w", err).MayPass(storage.Temporary(err))
+	}
+	return err
+}
+
+func (p *purger) verb() string {
+	if p.cfg.DryRun {
+		return "would remove"
+	}
+	return "removed"
+}
+
+// results removes the pointer and the attempts' folders.
+func (p *purger) results(ctx context.Context) error {
+	folders, err := p.list(ctx)
+	if storage.KindOf(err) == storage.NotFound {
+		// A bucket that is gone took its objects along. So says also a server that is
+		// the wrong one, and then the results are where they were.
+		return outcome.Failf("", "whether the results are gone is not known, for their place is not found: %w; if it was deleted, there is nothing to remove any more", err)
+	}
+	if err != nil {
+		return err
+	}
+	if err := p.pointer(ctx); err != nil {
+		return err
+	}
+	for _, f := range folders {
+		if err := p.folder(ctx, f); err != nil {
+			return err
+		}
+	}
+	return p.uploads(ctx)
+}
+
+// list gives the folders of all attempts by name.
+func (p *purger) list(ctx context.Context) ([]folder, error) {
+	var byID map[string]*folder
+	var strays, n int
+	err := p.retry(ctx, func(ctx context.Context) error {
+		byID, strays, n = map[string]*folder{}, 0, 0
+		return p.sink.List(ctx, result.AttemptsDir, func(e storage.Entry) error {
+			if n++; n > maxObjects {
+				return fmt.Errorf("%s has more than %d objects", p.sink, maxObjects)
+			}
+			id, _, ok := strings.Cut(strings.TrimPrefix(e.Key, result.AttemptsDir+"/"), "/")
+			if !ok {
+				strays++
+				return nil
+			}
+			if byID[id] == nil {
+				byID[id] = &folder{id: id}
+			}
+			byID[id].entries = append(byID[id].entries, e)
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	if strays > 0 {
+		p.keep("%d objects that lie in %s/ and in no attempt's folder", strays, result.AttemptsDir)
+	}
+	var all []folder
+	for _, f := range byID {
+		all = append(all, *f)
+	}
+	slices.SortFunc(all, func(a, b folder) int { return cmp.Compare(a.id, b.id) })
+	return all, nil
+}
+
+// pointer removes that of the output's root where it is the job's.
+func (p *purger) pointer(ctx context.Context) error {
+	raw, err := p.document(ctx, result.ManifestFile)
+	if err != nil || raw == nil {
+		return err
+	}
+	pointer, err := result.ReadPointer(raw)
+	switch {
+	case result.KindOf(raw) != result.KindPointer:
+		p.keep("%s is a file of somebody else", result.ManifestFile)
+		return nil
+	case err == nil && !same(pointer.Job, p.job):
+		p.keep("%s leads to the result of job %s", result.ManifestFile, name(pointer.Job))
+		return nil
+	case err != nil:
+		p.keep("%s cannot be read, so nobody knows whose it is: %v", result.ManifestFile, err)
+		return nil
+	}
+	p.rep.Pointer = p.remove(ctx, p.sink, storage.Entry{Key: result.ManifestFile, Size: int64(len(raw))})
+	if !p.rep.Pointer {
+		// Its result stays with it, for a pointer must not lead nowhere.
+		return p.failure
+	}
+	return nil
+}
+
+// folder removes one attempt's, where it is the job's.
+func (p *purger) folder(ctx context.Context, f folder) error {
+	var err error
+	if f.has(result.ManifestFile) {
+		if f.manifest, err = p.document(ctx, f.key(result.ManifestFile)); err != nil {
+			return err
+		}
+	}
+	if f.has(result.OwnerFile) {
+		if f.owner, err = p.document(ctx, f.key(result.OwnerFile)); err != nil {
+			return err
+		}
+	}
+	v := judge(f, p.job, p.cfg.AttemptPrefix)
+	if !v.remove {
+		p.keep("%s/%s %s", result.AttemptsDir, f.id, v.why)
+		return nil
+	}
+	owned := v.orphan && !p.cfg.DryRun && p.own(ctx, f)
+	left := p.left
+	for i, e := range f.order() {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if !p.remove(ctx, p.sink, e) && i == 0 && f.manifest != nil {
+			return nil // its files stay with it
+		}
+	}
+	if owned && p.left == left {
+		p.delete(ctx, p.sink, f.key(result.OwnerFile))
+	}
+	switch {
+	case p.left > left:
+	case v.whole:
+		p.rep.Results++
+	default:
+		p.rep.Partials++
+	}
+	return nil
+}
+
+// own leaves a word of whose a folder is that nothing but its manifest tells, before
+// that goes. Where it cannot be written, as on a full volume, the removal goes on: a
+// run that breaks off then leaves files that the next does not know.
+func (p *purger) own(ctx context.Context, f folder) bool {
+	b, err := verify.Encode(result.NewOwner(p.job, "", ""))
+	if err == nil {
+		sum := sha256.Sum256(b)
+		o := storage.Object{Key: f.key(result.OwnerFile), Size: int64(len(b)), SHA256: hex.EncodeToString(sum[:]), MediaType: "application/json"}
+		err = p.sink.Put(ctx, o, bytes.NewReader(b))
+	}
+	if err != nil {
+		fmt.Fprintf(p.log, "pose-runner: %s is not marked as being removed: %v\n", f.id, err)
+	}
+	return err == nil
+}
+
+// uploads ends those that a killed attempt began and never completed.
+func (p *purger) uploads(ctx context.Context) error {
+	if p.cfg.DryRun || p.cfg.AttemptPrefix == "" {
+		return nil
+	}
+	n, err := storage.AbortUploads(ctx, p.sink, result.AttemptsDir+"/"+p.cfg.AttemptPrefix, time.Time{})
+	if n > 0 {
+		fmt.Fprintf(p.log, "pose-runner: removed the parts of %d uploads that were not completed\n", n)
+	}
+	if err != nil {
+		// A store may not let everybody list uploads. The parts are no objects.
+		p.keep("parts of broken uploads, if there are any: %v", err)
+	}
+	return nil
+}
+
+// video removes the upload itself.
+func (p *purger) video(ctx context.Context, l layout.Layout) error {
+	parent, key, why := split(p.cfg.Video.URI)
+	if why != "" {
+		p.keep("the video %s: %s", clean.URL(p.cfg.Video.URI), why)
+		return nil
+	}
+	sink, err := storage.OpenSink(parent, storage.Options{Store: p.cfg.Store, CredentialsDir: l.CredentialsDir, PVCMount: p.cfg.Video.PVCMount})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sink.Close() }()
+	var info storage.Info
+	err = p.retry(ctx, func(ctx context.Context) (err error) {
+		info, err = sink.Stat(ctx, key)
+		return err
+	})
+	if storage.KindOf(err) == storage.NotFound {
+		p.keep("the video %s is not there any more", clean.URL(p.cfg.Video.URI))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	p.rep.Video = p.remove(ctx, sink, storage.Entry{Key: key, Size: max(0, info.Size)})
+	return nil
+}
+
+// remove one object and count it.
+func (p *purger) remove(ctx context.Context, sink storage.Sink, e storage.Entry) bool {
+	if !p.cfg.DryRun && !p.delete(ctx, sink, e.Key) {
+		return false
+	}
+	p.rep.Objects++
+	p.rep.Bytes += e.Size
+	if p.said++; p.said <= maxSaid {
+		fmt.Fprintf(p.log, "pose-runner: %s %s\n", p.verb(), place(sink, e.Key))
+	}
+	return true
+}
+
+// delete one object; what stays is counted.
+func (p *purger) delete(ctx context.Context, sink storage.Sink, key string) bool {
+	err := p.retry(ctx, func(ctx context.Context) error { return sink.Delete(ctx, key) })
+	if err == nil {
+		return true
+	}
+	p.left++
+	p.failure = cmp.Or(p.failure, err)
+	fmt.Fprintf(p.log, "pose-runner: %s is left: %v\n", place(sink, key), err)
+	return false
+}
+
+func place(sink storage.Sink, key string) string {
+	return clean.Line(storage.Join(sink.String(), key), 2*maxLine)
+}
+
+// keep says what is left alone.
+func (p *purger) keep(format string, args ...any) {
+	line := clean.Line(fmt.Sprintf(format, args...), maxLine)
+	fmt.Fprintf(p.log, "pose-runner: kept: %s\n", line)
+	if len(p.rep.Kept) >= maxKept {
+		p.more++
+		return
+	}
+	p.rep.Kept = append(p.rep.Kept, line)
+}
+
+// document reads a small one, nil where there is none. One that is too large is
+// none of ours, and is given as no JSON.
+func (p *purger) document(ctx context.Context, key string) (raw []byte, err error) {
+	err = p.retry(ctx, func(ctx context.Context) error {
+		body, _, err := p.sink.Open(ctx, key)
+		if err != nil {
+			return err
+		}
+		defer body.Close()
+		raw, err = io.ReadAll(io.LimitReader(body, result.MaxManifestBytes+1))
+		return err
+	})
+	switch {
+	case storage.KindOf(err) == storage.NotFound:
+		return nil, nil
+	case err == nil && raw == nil:
+		raw = []byte{}
+	}
+	return raw, err
+}
+
+func (p *purger) retry(ctx context.Context, f func(context.Context) error) error {
+	return storage.Retry(ctx, storage.DefaultPolicy(), func(err error, delay time.Duration) {
+		fmt.Fprintf(p.log, "pose-runner: %v; trying again in %s\n", err, delay.Round(100*time.Millisecond))
+	}, f)
 }
