@@ -27,10 +27,14 @@ type Policy = policy.Policy
 // Settings of the pods of attempts.
 type Settings = render.Settings
 
+// Reuse of results that were computed before.
+type Reuse = posejob.Reuse
+
 // Options of the controllers.
 type Options struct {
 	Policy   Policy
 	Settings Settings
+	Reuse    Reuse
 	// ProgressAddress is where progress is taken, as ":8443"; empty for not at
 	// all. ProgressHost is the name by which pods reach it.
 	ProgressAddress, ProgressHost string
@@ -85,7 +89,7 @@ func Setup(mgr ctrl.Manager, o Options) error {
 	recorder := mgr.GetEventRecorder("pose-operator")
 	jobs := &posejob.Reconciler{
 		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Recorder: recorder,
-		Clock: o.Clock, Policy: o.Policy, Settings: o.Settings, Progress: store, Nodes: nodes,
+		Clock: o.Clock, Policy: o.Policy, Settings: o.Settings, Progress: store, Nodes: nodes, Reuse: o.Reuse,
 	}
 	engines := &poseengine.Reconciler{Client: mgr.GetClient(), Recorder: recorder, Clock: o.Clock, Options: learn.Options{SingleTenant: o.Learning.SingleTenant}}
 	if !o.Learning.Disabled {

@@ -72,6 +72,12 @@ const (
 	ReasonBackingOff = "BackingOff"
 	// ReasonFallback: a later variant than the first gave the result.
 	ReasonFallback = "Fallback"
+	// ReasonVerifiedResult: a result that was computed before was found whole.
+	ReasonVerifiedResult = "VerifiedResult"
+	// ReasonDeleting: the results of a job that is being deleted are being removed.
+	ReasonDeleting = "Deleting"
+	// ReasonDeletionFailed: that failed, and is tried again.
+	ReasonDeletionFailed = "DeletionFailed"
 	// ReasonNobodySeen: every frame was looked at and held no person.
 	ReasonNobodySeen = "NobodySeen"
 	// ReasonDetectedButFiltered: people were seen, and were too small or too short

@@ -82,6 +82,7 @@ func run(ctx context.Context, f flags) error {
 	err = controllers.Setup(mgr, controllers.Options{
 		Policy:   config.Policy,
 		Learning: config.Learning.options(),
+		Reuse:    controllers.Reuse{Default: config.Reuse.Default, CrossNamespace: config.Reuse.CrossNamespace},
 		Settings: controllers.Settings{
 			RunnerImage: config.Images.Runner, MediaImage: config.Images.Media,
 			ImagePullPolicy: config.Images.PullPolicy, PullSecrets: config.Images.PullSecrets,

@@ -43,13 +43,19 @@ func (r *Reconciler) read(ctx context.Context, req ctrl.Request) (*v1alpha1.Pose
 // split the job's own pods from those of an earlier job of the same name.
 func split(job *v1alpha1.PoseJob, pods []corev1.Pod) (own, others []corev1.Pod) {
 	for _, p := range pods {
-		if job != nil && metav1.IsControlledBy(&p, job) {
+		if job != nil && belongs(&p, job) {
 			own = append(own, p)
 		} else {
 			others = append(others, p)
 		}
 	}
 	return own, others
+}
+
+// belongs says whether a pod is the job's own. The pod that removes its results is
+// so without being controlled by it.
+func belongs(p *corev1.Pod, job *v1alpha1.PoseJob) bool {
+	return slices.ContainsFunc(p.OwnerReferences, func(o metav1.OwnerReference) bool { return o.UID == job.UID })
 }
 
 // release pods whose owner is gone or going: nobody records their outcome.
@@ -82,12 +88,20 @@ func (r *Reconciler) act(ctx context.Context, o *observation, d plan.Decision, n
 	switch d.Kind {
 	case plan.KindLaunch:
 		if d.Next.NotBefore == nil || !o.now.Before(d.Next.NotBefore.Time) {
-			if err := r.create(ctx, o, &d.Next); err != nil {
+			if err := r.create(ctx, o, &d.Next, next); err != nil {
 				return err
 			}
 		}
 	case plan.KindCreate:
-		if err := r.create(ctx, o, &next.Attempts[len(next.Attempts)-1]); err != nil {
+		if err := r.create(ctx, o, &next.Attempts[len(next.Attempts)-1], next); err != nil {
+			return err
+		}
+	case plan.KindLook, plan.KindCreateLook:
+		if err := r.createLook(ctx, o); err != nil {
+			return err
+		}
+	case plan.KindEndLook:
+		if err := r.endLook(ctx, o); err != nil {
 			return err
 		}
 	case plan.KindEndPod:
@@ -98,7 +112,7 @@ func (r *Reconciler) act(ctx context.Context, o *observation, d plan.Decision, n
 	return r.releaseRecorded(ctx, o.pods, next.Attempts)
 }
 
-func (r *Reconciler) create(ctx context.Context, o *observation, a *v1alpha1.Attempt) error {
+func (r *Reconciler) create(ctx context.Context, o *observation, a *v1alpha1.Attempt, next v1alpha1.PoseJobStatus) error {
 	e := o.engine.Engine
 	other, variant := attempt.SplitVariant(a.Variant)
 	if other != "" {
@@ -114,7 +128,9 @@ func (r *Reconciler) create(ctx context.Context, o *observation, a *v1alpha1.Att
 	if why := r.Policy.DeniedVariant(&e.Spec.Variants[i]); why != "" {
 		return r.abandon(ctx, o, a, why)
 	}
-	pod, err := render.Pod(o.job, e, &e.Spec.Variants[i], a, r.Settings)
+	// The job as it is after the write; nothing of the cache's own is changed.
+	after := v1alpha1.PoseJob{TypeMeta: o.job.TypeMeta, ObjectMeta: o.job.ObjectMeta, Spec: o.job.Spec, Status: next}
+	pod, err := render.Pod(&after, e, &e.Spec.Variants[i], a, o.ask().Request, r.Settings)
 	if err != nil {
 		return fmt.Errorf("attempt %d of PoseJob %s: %w", a.Number, client.ObjectKeyFromObject(o.job), err)
 	}
@@ -164,7 +180,7 @@ func (r *Reconciler) adopt(ctx context.Context, job *v1alpha1.PoseJob, want *cor
 	if err := r.Reader.Get(ctx, client.ObjectKeyFromObject(want), &have); err != nil {
 		return fmt.Errorf("read pod %s/%s that exists already: %w", want.Namespace, want.Name, err)
 	}
-	if !metav1.IsControlledBy(&have, job) {
+	if !belongs(&have, job) {
 		err := fmt.Errorf("pod %s/%s exists and does not belong to PoseJob %s (uid %s): delete it, or give the PoseJob another name", have.Namespace, have.Name, job.Name, job.UID)
 		r.warn(job, "PodNameTaken", "Create", err.Error())
 		return err
@@ -247,7 +263,7 @@ func (r *Reconciler) afterEnd(ctx context.Context, job *v1alpha1.PoseJob, pods [
 			}
 		}
 	}
-	again, err := r.reap(ctx, job, pods, job.Status.Attempts, now)
+	again, err := r.reap(ctx, job, pods, &job.Status, now)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -261,17 +277,17 @@ func (r *Reconciler) afterEnd(ctx context.Context, job *v1alpha1.PoseJob, pods [
 	return ctrl.Result{RequeueAfter: sooner(again, left)}, nil
 }
 
-// reap deletes the pods of recorded attempts whose time is over and says when
-// the next one's is; zero means never.
-func (r *Reconciler) reap(ctx context.Context, job *v1alpha1.PoseJob, pods []corev1.Pod, records []v1alpha1.Attempt, now time.Time) (time.Duration, error) {
+// reap deletes the pods of recorded attempts, and of a recorded look, whose time is
+// over and says when the next one's is; zero means never.
+func (r *Reconciler) reap(ctx context.Context, job *v1alpha1.PoseJob, pods []corev1.Pod, s *v1alpha1.PoseJobStatus, now time.Time) (time.Duration, error) {
 	var again time.Duration
 	ttl := time.Duration(ptr.Deref(job.Spec.PodTTLSecondsAfterFinished, 0)) * time.Second
 	for i := range pods {
-		a := recorded(&pods[i], records)
-		if a == nil || pods[i].DeletionTimestamp != nil {
+		end := endedAt(&pods[i], s)
+		if end == nil || pods[i].DeletionTimestamp != nil {
 			continue
 		}
-		if left := a.FinishTime.Add(ttl).Sub(now); left > 0 {
+		if left := end.Add(ttl).Sub(now); left > 0 {
 			again = sooner(again, left)
 			continue
 		}
@@ -280,6 +296,19 @@ func (r *Reconciler) reap(ctx context.Context, job *v1alpha1.PoseJob, pods []cor
 		}
 	}
 	return again, nil
+}
+
+// endedAt is when the outcome of an ended pod was recorded; nil where it was not.
+func endedAt(pod *corev1.Pod, s *v1alpha1.PoseJobStatus) *metav1.Time {
+	if a := recorded(pod, s.Attempts); a != nil {
+		return a.FinishTime
+	}
+	if l := s.Lookup; l != nil && l.PodUID == string(pod.UID) && l.State != v1alpha1.LookupRunning {
+		if view := attempt.View(pod); !view.Live() {
+			return l.FinishTime
+		}
+	}
+	return nil
 }
 
 // sooner of two waits, where zero means never.

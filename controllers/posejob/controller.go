@@ -30,9 +30,11 @@ import (
 	"github.com/pose-dev/pose-operator/controllers/internal/engine"
 	"github.com/pose-dev/pose-operator/controllers/internal/failure"
 	"github.com/pose-dev/pose-operator/controllers/internal/learn"
+	"github.com/pose-dev/pose-operator/controllers/internal/lookup"
 	"github.com/pose-dev/pose-operator/controllers/internal/plan"
 	"github.com/pose-dev/pose-operator/controllers/internal/policy"
 	"github.com/pose-dev/pose-operator/controllers/internal/render"
+	"github.com/pose-dev/pose-operator/controllers/internal/reuse"
 	"github.com/pose-dev/pose-operator/controllers/internal/status"
 	"github.com/pose-dev/pose-operator/internal/report"
 )
@@ -58,6 +60,8 @@ type Reconciler struct {
 	Logs Logs
 	// Memory learns from every attempt that ends; nil learns nothing.
 	Memory Memory
+	// Reuse of results that were computed before.
+	Reuse Reuse
 
 	pace pacer
 }
@@ -67,6 +71,8 @@ type observation struct {
 	job      *v1alpha1.PoseJob
 	pods     []corev1.Pod
 	attempts []attempt.Attempt
+	// look at the job's places.
+	look lookup.Look
 	// fresh are the numbers of attempts whose verdict was reached just now.
 	fresh []int32
 	// unseen says that the cache does not show one of the pods, so that no event
@@ -100,8 +106,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	case job.Spec.ManagedBy != "" && job.Spec.ManagedBy != v1alpha1.ManagedByOperator:
 		return ctrl.Result{}, nil
 	case job.DeletionTimestamp != nil:
-		return ctrl.Result{}, r.release(ctx, own)
-	case finished(job):
+		return r.deleting(ctx, job, own)
+	}
+	if job, err = r.keepFinalizer(ctx, job); err != nil {
+		return ctrl.Result{}, err
+	}
+	if finished(job) {
 		return r.afterEnd(ctx, job, own)
 	}
 	o, err := r.observe(ctx, job, own)
@@ -139,7 +149,7 @@ func (r *Reconciler) step(ctx context.Context, o *observation) (ctrl.Result, err
 	case err != nil:
 		return ctrl.Result{}, err
 	}
-	again, err := r.reap(ctx, o.job, o.pods, next.Attempts, o.now)
+	again, err := r.reap(ctx, o.job, o.pods, &next, o.now)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -185,6 +195,7 @@ func (r *Reconciler) observe(ctx context.Context, job *v1alpha1.PoseJob, pods []
 	o := &observation{job: job, pods: all, unseen: len(all) > len(pods), now: r.Clock.Now(), engines: engines.Items, engine: engine.Resolve(job, engines.Items)}
 	o.fallback = engine.ResolveFallback(job, o.engine.Engine, engines.Items)
 	o.attempts = attempt.Join(job.Status.Attempts, all)
+	o.joinLook(all)
 	for i := range o.attempts {
 		a := &o.attempts[i]
 		if a.Recorded() {
@@ -224,17 +235,27 @@ const lookAgain = 5 * time.Second
 // pods by a label, and a label can be taken off a running pod. A pod is taken
 // for gone only when the API server itself says so.
 func (r *Reconciler) hidden(ctx context.Context, job *v1alpha1.PoseJob, pods []corev1.Pod) ([]corev1.Pod, error) {
+	type known struct{ name, uid string }
+	var running []known
 	for _, a := range job.Status.Attempts {
-		if a.State != v1alpha1.AttemptRunning || slices.ContainsFunc(pods, func(p corev1.Pod) bool { return string(p.UID) == a.PodUID }) {
+		if a.State == v1alpha1.AttemptRunning {
+			running = append(running, known{a.PodName, a.PodUID})
+		}
+	}
+	if l := job.Status.Lookup; l != nil && l.State == v1alpha1.LookupRunning && l.PodUID != "" {
+		running = append(running, known{l.PodName, l.PodUID})
+	}
+	for _, k := range running {
+		if slices.ContainsFunc(pods, func(p corev1.Pod) bool { return string(p.UID) == k.uid }) {
 			continue
 		}
 		var pod corev1.Pod
-		err := r.Reader.Get(ctx, client.ObjectKey{Namespace: job.Namespace, Name: a.PodName}, &pod)
+		err := r.Reader.Get(ctx, client.ObjectKey{Namespace: job.Namespace, Name: k.name}, &pod)
 		switch {
 		case apierrors.IsNotFound(err):
 		case err != nil:
-			return nil, fmt.Errorf("read pod %s/%s, which the cache does not show: %w", job.Namespace, a.PodName, err)
-		case string(pod.UID) == a.PodUID:
+			return nil, fmt.Errorf("read pod %s/%s, which the cache does not show: %w", job.Namespace, k.name, err)
+		case string(pod.UID) == k.uid:
 			pods = append(pods, pod)
 		}
 	}
@@ -270,15 +291,11 @@ func (o *observation) named(name string) *v1alpha1.PoseEngine {
 	return &o.engines[i]
 }
 
-// lacks says what a result of the last attempt has not, where that ran another
-// engine than the job's own: the one that it was started with, whatever the job
-// would fall back to by now. It is unknown where one of the two is gone.
-func (o *observation) lacks() (what []string, unknown bool) {
-	n := len(o.attempts)
-	if n == 0 {
-		return nil, false
-	}
-	other, _ := attempt.SplitVariant(o.attempts[n-1].Variant)
+// lacks says what a result by that variant has not, where it is another engine's
+// than the job's own: the one that it was started with, whatever the job would fall
+// back to by now. It is unknown where one of the two is gone.
+func (o *observation) lacks(variant string) (what []string, unknown bool) {
+	other, _ := attempt.SplitVariant(variant)
 	if other == "" {
 		return nil, false
 	}
@@ -312,7 +329,8 @@ func (r *Reconciler) planInput(ctx context.Context, o *observation) (plan.Input,
 	in := plan.Input{
 		Spec: &o.job.Spec, Attempts: o.attempts, Engine: o.engine.Engine,
 		EngineReason: o.engine.Reason, EngineMessage: o.engine.Message,
-		Fallback: plan.Fallback{Name: o.fallback.Name, Engine: o.fallback.Engine, Message: o.fallback.Message},
+		Fallback: o.planFallback(),
+		Look:     plan.Look{Wanted: reuse.Wanted(o.job, r.Reuse.Default), Status: o.look.Status, Pod: o.look.Pod},
 		Skipped:  o.job.Status.SkippedVariants,
 		Denied:   r.Policy.Denied(o.job), Now: o.now,
 		Suspended: time.Duration(o.job.Status.SuspendedSeconds) * time.Second,
@@ -329,6 +347,7 @@ func (r *Reconciler) planInput(ctx context.Context, o *observation) (plan.Input,
 	for _, a := range o.attempts {
 		in.Done = in.Done || a.State == v1alpha1.AttemptSucceeded
 	}
+	in.Done = in.Done || (o.look.Status != nil && o.look.Status.State == v1alpha1.LookupFound)
 	in.Frames = o.frames()
 	if live := attempt.Live(o.attempts); live != nil {
 		in.Pace = r.paceOf(live, o.now)
@@ -393,6 +412,7 @@ func (r *Reconciler) statusInput(o *observation, d plan.Decision) status.Input {
 		Job: o.job, Attempts: o.attempts, Decision: d, Now: o.now,
 		EngineName: o.engine.Name, EngineReady: o.engine.Engine != nil,
 		EngineReason: o.engine.Reason, EngineMessage: o.engine.Message,
+		Look: o.look,
 	}
 	if o.engine.Engine != nil {
 		rungs, reason, err := plan.Rungs(&o.job.Spec, o.engine.Engine)
@@ -402,7 +422,11 @@ func (r *Reconciler) statusInput(o *observation, d plan.Decision) status.Input {
 			in.FirstVariant = rungs[0].Name()
 		}
 	}
-	in.Lacks, in.LacksUnknown = o.lacks()
+	variant := status.FoundVariant(in)
+	if n := len(o.attempts); n > 0 {
+		variant = o.attempts[n-1].Variant
+	}
+	in.Lacks, in.LacksUnknown = o.lacks(variant)
 	if live := attempt.Live(o.attempts); live != nil && r.Progress != nil {
 		if p, ok := r.Progress.Latest(live.Pod.UID); ok {
 			in.Progress = &p

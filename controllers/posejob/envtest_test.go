@@ -108,6 +108,7 @@ type place struct {
 	namespace string
 	engine    string
 	options   controllers.Options
+	also      []string // namespaces that the manager sees beside its own
 	writes    *writes
 	cached    client.Reader // what the manager that runs knows
 	cancel    context.CancelFunc
@@ -146,10 +147,14 @@ func (p *place) start() {
 	cfg.Wrap(p.writes.wrap)
 	ours, err := labels.NewRequirement(v1alpha1.LabelJobUID, selection.Exists, nil)
 	p.must(err)
+	seen := map[string]cache.Config{p.namespace: {}}
+	for _, n := range p.also {
+		seen[n] = cache.Config{}
+	}
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme: scheme,
 		Cache: cache.Options{
-			DefaultNamespaces: map[string]cache.Config{p.namespace: {}},
+			DefaultNamespaces: seen,
 			DefaultTransform:  cache.TransformStripManagedFields(),
 			ByObject:          map[client.Object]cache.ByObject{&corev1.Pod{}: {Label: labels.NewSelector().Add(*ours)}},
 		},

@@ -214,7 +214,7 @@ func TestAMissingFallbackEngine(t *testing.T) {
 		p.pod(2)
 		p.eventually("run", attemptIs(2, p.other()+"/cpu", ""))
 	})
-	t.Run("that goes before its attempt has a pod ends the job", func(t *testing.T) {
+	t.Run("that goes before its attempt has a pod is waited for", func(t *testing.T) {
 		p := newPlace(t).withLadder()
 		other := p.withOther()
 		p.start()
@@ -223,10 +223,26 @@ func TestAMissingFallbackEngine(t *testing.T) {
 		p.play(p.pod(2), exited(3)) // repeated after a pause
 		p.eventually("run", attemptIs(3, p.other()+"/cpu", ""))
 		p.must(api.Delete(ctx, other))
+		p.eventually("run", func(g Gomega, j *v1alpha1.PoseJob) {
+			g.Expect(condition(j, v1alpha1.ConditionReady)).To(Equal("False/" + v1alpha1.ReasonWaitingForEngine))
+		})
+		p.withOther()
+		p.play(p.pod(3), succeeded())
+		p.eventually("run", phase(v1alpha1.PhaseSucceeded))
+	})
+	t.Run("that is denied before its attempt has a pod ends the job", func(t *testing.T) {
+		p := newPlace(t).withLadder()
+		p.withOther()
+		p.start()
+		job := p.submit("run", allowEngine, onlyGPU)
+		p.play(p.pod(1), detectorCrash())
+		p.play(p.pod(2), exited(3)) // repeated after a pause
+		p.eventually("run", attemptIs(3, p.other()+"/cpu", ""))
+		p.must(api.Patch(ctx, job, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"fallback":{"engine":"Deny"}}}`))))
 		j := p.eventually("run", phase(v1alpha1.PhaseFailed))
 		p.g.Expect(j.Status.Attempts).To(HaveLen(3))
 		p.g.Expect(j.Status.Attempts[2].Reason).To(Equal(v1alpha1.ReasonPodNotStartable))
-		p.g.Expect(j.Status.Attempts[2].Message).To(ContainSubstring("no longer there or not ready"))
+		p.g.Expect(j.Status.Attempts[2].Message).To(ContainSubstring("denies another engine by now"))
 	})
 }
 

@@ -3,6 +3,7 @@ package posejob
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -65,10 +66,12 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, progress <-chan event.Ge
 	return nil
 }
 
-// deleting lets the update through by which a deletion begins.
+// deleting lets the updates through by which a deletion begins, and by which others
+// let go of what is being deleted.
 func deleting() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		return e.ObjectOld.GetDeletionTimestamp() == nil && e.ObjectNew.GetDeletionTimestamp() != nil
+		return e.ObjectNew.GetDeletionTimestamp() != nil &&
+			(e.ObjectOld.GetDeletionTimestamp() == nil || !slices.Equal(e.ObjectOld.GetFinalizers(), e.ObjectNew.GetFinalizers()))
 	}}
 }
 
@@ -82,8 +85,13 @@ func statusEnded() predicate.Predicate {
 	}}
 }
 
+// ownerName is the name of the PoseJob that controls a pod, or that the pod removes
+// the results of, which no controller owns.
 func ownerName(o client.Object) []string {
 	ref := metav1.GetControllerOf(o)
+	if refs := o.GetOwnerReferences(); ref == nil && len(refs) == 1 && o.GetLabels()[v1alpha1.LabelPurpose] == v1alpha1.PurposePurge {
+		ref = &refs[0]
+	}
 	if ref == nil || ref.Kind != "PoseJob" || ref.APIVersion != v1alpha1.GroupVersion.String() {
 		return nil
 	}

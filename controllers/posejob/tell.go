@@ -33,9 +33,15 @@ var (
 		Name: "pose_variants_skipped_total",
 		Help: "Variants that jobs did not try, by engine, variant and reason.",
 	}, []string{"engine", "variant", "reason"})
+	lookupsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "pose_reuse_lookups_total",
+		Help: "Looks at the places of jobs before any attempt, by result: Found, NotFound, Refused or Skipped.",
+	}, []string{"result"})
 )
 
-func init() { metrics.Registry.MustRegister(attemptsTotal, jobsTotal, jobSeconds, skippedTotal) }
+func init() {
+	metrics.Registry.MustRegister(attemptsTotal, jobsTotal, jobSeconds, skippedTotal, lookupsTotal)
+}
 
 // tell events and metrics, after the status is persisted. There is no event for
 // what status says anyway: a success makes none.
@@ -52,6 +58,9 @@ func (r *Reconciler) tell(o *observation, d plan.Decision, next v1alpha1.PoseJob
 		}
 		engine, variant := of(a.Variant, next.EngineName)
 		attemptsTotal.WithLabelValues(engine, variant, string(a.Device), reason).Inc()
+	}
+	if o.look.Fresh {
+		lookupsTotal.WithLabelValues(string(o.look.Status.State)).Inc()
 	}
 	r.tellCost(o, d)
 	r.tellSkips(o, next)

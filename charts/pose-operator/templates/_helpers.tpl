@@ -78,7 +78,7 @@ store:
   httpAllowedHosts: {{ toJson . }}
   {{- end }}
 policy:
-  {{- range $list := list "serviceAccountNames" "priorityClassNames" "runtimeClassNames" "tolerationKeys" "outputPrefixes" }}
+  {{- range $list := list "serviceAccountNames" "priorityClassNames" "runtimeClassNames" "tolerationKeys" "outputPrefixes" "imageRepositories" }}
   {{ $list }}: {{ index $c.policy $list | toJson }}
   {{- end }}
   enginesWithoutRunner: {{ $c.policy.enginesWithoutRunner }}

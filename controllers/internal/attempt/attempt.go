@@ -10,6 +10,9 @@
 //     pod that is being deleted is live until then: its process may still run.
 //     Only one that is deleted before it had a node is not: it never runs.
 //   - A record that had a pod and has none any more was disrupted.
+//   - A pod with a purpose of its own (a look at the job's places, the removal of
+//     its results) is no attempt, unless a record knows it as its own: labels can
+//     be edited.
 //
 // The package is pure: it reads values and returns values.
 package attempt
@@ -50,7 +53,9 @@ func Join(records []v1alpha1.Attempt, pods []corev1.Pod) []Attempt {
 	byNumber, byUID := make(map[int32]*Pod, len(pods)), make(map[string]*Pod, len(pods))
 	for i := range pods {
 		p := View(&pods[i])
-		byNumber[p.Attempt], byUID[p.UID] = &p, &p
+		if byUID[p.UID] = &p; p.Purpose == "" {
+			byNumber[p.Attempt] = &p
+		}
 	}
 	joined := make([]Attempt, 0, len(records)+1)
 	for _, r := range records {

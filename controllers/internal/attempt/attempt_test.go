@@ -93,6 +93,14 @@ func TestJoin(t *testing.T) {
 				pod(1).With(func(p *corev1.Pod) { p.Labels[v1alpha1.LabelAttempt] = "first" }).Build()},
 			want: []seen{},
 		},
+		"a pod with a purpose of its own is no attempt, whatever its labels say": {
+			records: []v1alpha1.Attempt{intended}, pods: []corev1.Pod{pod(1).With(purpose("lookup")).Build(), gen.Pod("p9", 9, "gpu", v1alpha1.GPU).With(purpose("purge")).Build()},
+			want: []seen{{1, v1alpha1.AttemptIntended, "gpu", false, false, false, false}},
+		},
+		"but one that its record knows is": {
+			records: []v1alpha1.Attempt{running}, pods: []corev1.Pod{pod(1).Node("n").With(purpose("lookup")).Build()},
+			want: []seen{{1, v1alpha1.AttemptRunning, "gpu", true, true, false, false}},
+		},
 		"a recorded outcome stays although its pod is still there": {
 			records: []v1alpha1.Attempt{failed}, pods: []corev1.Pod{pod(1).Done(2, 120).Build()},
 			want: []seen{{1, v1alpha1.AttemptFailed, "gpu", true, false, false, true}},
@@ -112,6 +120,10 @@ func TestJoin(t *testing.T) {
 			}
 		})
 	}
+}
+
+func purpose(p string) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) { pod.Labels[v1alpha1.LabelPurpose] = p }
 }
 
 func TestJoinLeavesARecordedOutcomeUntouched(t *testing.T) {
@@ -385,6 +397,23 @@ func TestWhatPrepareMeasuredIsBounded(t *testing.T) {
 	e := view.Engine()
 	if _, kept := e.StageSeconds["Tracking"]; kept || e.PeakMemoryBytes != 0 || e.StageSeconds["ModelLoad"] != 3 {
 		t.Errorf("engine = %+v", e)
+	}
+}
+
+// TestWhatALookFoundIsBounded, as what prepare measured; and it counts from the look's
+// own container alone.
+func TestWhatALookFoundIsBounded(t *testing.T) {
+	found := report.Termination{Role: report.RoleLookup, Result: report.ResultOK, Lookup: &report.LookupReport{Reused: &report.ReusedResult{
+		Video: report.VideoFacts{Width: -1, Height: 1 << 62, FPS: 1e300, DurationSec: -4, SourceSHA256: "none", Source: &report.SourceFacts{Bytes: 1 << 62}},
+	}}}
+	pod := gen.Pod("look", 0, "", "").With(purpose("lookup")).Exit("lookup", 0).Says("lookup", found).Exit("deliver", 0).Says("deliver", found).Build()
+	view := attempt.View(&pod)
+	if view.Purpose != "lookup" || view.Report("deliver") != nil {
+		t.Errorf("view %+v", view)
+	}
+	v := view.Report("lookup").Lookup.Reused.Video
+	if v.Width != 0 || v.Height > 1<<41 || v.FPS != 0 || v.DurationSec != 0 || v.SourceSHA256 != "" || v.Source.Bytes > 1<<41 {
+		t.Errorf("video %+v", v)
 	}
 }
 

@@ -22,14 +22,22 @@ const (
 	ContainerDeliver = "deliver"
 )
 
+// Names of the only containers of a job's pods that are no attempts.
+const (
+	ContainerLookup = "lookup"
+	ContainerPurge  = "purge"
+)
+
 // Pod is what an attempt's pod shows.
 type Pod struct {
 	Name, UID string
 	Attempt   int32
-	Variant   string
-	Device    v1alpha1.Device
-	Node      string
-	Phase     corev1.PodPhase
+	// Purpose of a pod that is no attempt, as v1alpha1.PurposeLookup; else empty.
+	Purpose string
+	Variant string
+	Device  v1alpha1.Device
+	Node    string
+	Phase   corev1.PodPhase
 	// Reason and Message are the kubelet's own on the pod, as Evicted.
 	Reason, Message string
 	Created         metav1.Time
@@ -83,7 +91,7 @@ type Container struct {
 func View(p *corev1.Pod) Pod {
 	v := Pod{
 		Name: p.Name, UID: string(p.UID),
-		Attempt: number(p.Labels), Variant: first(p.Annotations[v1alpha1.AnnotationVariant], p.Labels[v1alpha1.LabelVariant]),
+		Attempt: number(p.Labels), Purpose: p.Labels[v1alpha1.LabelPurpose], Variant: first(p.Annotations[v1alpha1.AnnotationVariant], p.Labels[v1alpha1.LabelVariant]),
 		Device: v1alpha1.Device(p.Labels[v1alpha1.LabelDevice]),
 		Node:   p.Spec.NodeName, Phase: p.Status.Phase,
 		Reason: p.Status.Reason, Message: p.Status.Message,
@@ -139,6 +147,9 @@ func container(s corev1.ContainerStatus, init bool) Container {
 			c.Report = r
 			clean(r.Engine)
 			bound(r.Video)
+			if l := r.Lookup; l != nil && l.Reused != nil {
+				bound(&l.Reused.Video)
+			}
 		} else {
 			c.RawMessage = t.Message
 		}
@@ -167,10 +178,19 @@ func bound(v *report.VideoFacts) {
 	if !(v.FPS >= 0 && v.FPS <= maxRate) { // NaN is neither
 		v.FPS = 0
 	}
+	if !(v.DurationSec >= 0 && v.DurationSec <= maxSeconds) {
+		v.DurationSec = 0
+	}
 	if !sha256Hex.MatchString(v.SourceSHA256) {
 		v.SourceSHA256 = ""
 	}
+	if s := v.Source; s != nil {
+		s.Bytes, s.Width, s.Height = within(s.Bytes), within(s.Width), within(s.Height)
+	}
 }
+
+// maxSeconds bounds the length of a video: a year.
+const maxSeconds = 366 * 24 * 3600
 
 // maxRate bounds frames per second.
 const maxRate = 1e6
@@ -216,6 +236,8 @@ var role = map[string]report.Role{
 	ContainerPrepare: report.RolePrepare,
 	ContainerEngine:  report.RoleExec,
 	ContainerDeliver: report.RoleDeliver,
+	ContainerLookup:  report.RoleLookup,
+	ContainerPurge:   report.RolePurge,
 }
 
 // Live says whether a process of the pod may run, now or later. A pod that is

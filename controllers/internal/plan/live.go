@@ -15,16 +15,7 @@ import (
 func whileLive(in Input, live *attempt.Attempt) Decision {
 	p := live.Pod
 	if p.Deleting {
-		d := Decision{Kind: KindWait, Reason: v1alpha1.ReasonProgressing, Message: fmt.Sprintf("attempt %d ends", live.Number)}
-		stuck := p.DeletingSince.Add(StuckTermination)
-		if in.Now.Before(stuck) {
-			d.Until = stuck
-			return d
-		}
-		d.Reason = v1alpha1.ReasonWaitingForTermination
-		d.Message = fmt.Sprintf("pod %s on node %s should have ended by %s and may still run; it is never deleted by force. If the node is gone for good, delete the node object",
-			p.Name, orUnknown(p.Node), p.DeletingSince.UTC().Format(time.RFC3339))
-		return d
+		return ending(in, p, fmt.Sprintf("attempt %d", live.Number))
 	}
 	if in.Spec.Suspend {
 		return Decision{Kind: KindEndPod, Reason: v1alpha1.ReasonSuspendedAttempt, Message: "ended by spec.suspend"}

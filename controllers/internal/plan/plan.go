@@ -4,19 +4,30 @@
 // # Rules, first match wins
 //
 //  1. A job with an accepted result is done, whatever the spec says by now.
-//  2. While a pod is live, nothing is launched. The pod is ended for suspend,
+//  2. While a pod of an attempt is live, nothing is launched. The pod is ended for suspend,
 //     the deadline, a pace by which the deadline cannot be met, a pod that no
 //     node takes while another variant is left, a pod that cannot start, and one
 //     whose results nobody can take any more; the reason is recorded before the pod is deleted. Else it is waited for.
-//  3. A suspended job launches nothing.
-//  4. What the policy denies fails the job before any pod.
-//  5. After the deadline the job fails.
-//  6. A job whose engine is not ready waits. One whose engine is missing waits
+//  3. So it is with the pod of the look, which is ended for suspend, the deadline,
+//     and its own bounds: LookPatience for a node and an image, LookTimeout for all.
+//     A look that was settled, or has no place beside attempts, is ended too.
+//  4. A suspended job launches nothing.
+//  5. What the look refused fails the job: no attempt could mend it.
+//  6. What the policy denies fails the job before any pod.
+//  7. After the deadline the job fails.
+//  8. A job whose engine is not ready waits. One whose engine is missing waits
 //     for MissingEngineTimeout, since GitOps applies in any order, and fails
 //     then, since a mistyped name never appears.
-//  7. An attempt that is intended and has no pod yet is created when its time
+//  9. A job that takes results that were computed before, and for which the ladder
+//     has a first attempt, looks at its places before it makes that attempt. It
+//     looks once; what it finds is rule 1, and what keeps it from looking costs the
+//     job its time alone.
+//  10. An attempt of another engine that is intended, or to be repeated with nothing
+//     else left, waits for that engine, MissingEngineTimeout at most, as a job waits
+//     for its own.
+//  11. An attempt that is intended and has no pod yet is created when its time
 //     has come.
-//  8. Otherwise the ladder gives the next attempt, or says why there is none.
+//  12. Otherwise the ladder gives the next attempt, or says why there is none.
 //
 // # The ladder
 //
@@ -32,8 +43,8 @@
 //     engine follow, by the same rules of boxes and device; never those on
 //     request, for spec.variants cannot name them. The detector is that engine's
 //     own, so spec.fallback.detector does not speak of it. Its own fallback engine
-//     is not followed. While it is missing or not ready it gives no rung, not even
-//     for an attempt of it that would be repeated, and the end of the ladder says so.
+//     is not followed. While it is missing or not ready it gives no rung, and the
+//     end of the ladder says so, rule 10 aside.
 //     A job for which its own engine has no rung fails: another engine follows, it
 //     does not stand in.
 //   - What attempts showed of detectors, memory and pace speaks of their own
@@ -77,7 +88,11 @@
 // # Invariants (tested over random histories)
 //
 //   - It always ends: at most v1alpha1.MaxAttempts attempts.
-//   - Never two live pods: a launch is only ever decided with none live.
+//   - Never two live pods: a launch, or a look, is only ever decided with none live.
+//   - Never a look beside or after an attempt, nor a second one but for a suspended
+//     one; and no attempt while a look that was decided has not ended.
+//   - Never another end, for a job whose look found nothing or was not made, than it
+//     would have without a look, but for the time that it took.
 //   - Never a variant outside spec.device or spec.variants, nor one on request that
 //     is not named, nor one that would ignore boxes or miss them.
 //   - Never another engine's variant before each of the job's own was tried or left
@@ -113,6 +128,8 @@ type Input struct {
 	Attempts []attempt.Attempt // with verdicts recorded where there are any
 	// Done is true once a verified result is accepted.
 	Done bool
+	// Look at the job's places.
+	Look Look
 	// Engine is nil while it is missing or not ready; EngineReason and
 	// EngineMessage then say why.
 	Engine                      *v1alpha1.PoseEngine
@@ -143,6 +160,16 @@ type Input struct {
 	Started   time.Time
 	Suspended time.Duration
 	Now       time.Time
+}
+
+// Look at the job's places before any attempt.
+type Look struct {
+	// Wanted says that the job takes results that were computed before.
+	Wanted bool
+	// Status as recorded, with an end that was judged just now; nil before a look.
+	Status *v1alpha1.LookupStatus
+	// Pod of the look; nil while there is none.
+	Pod *attempt.Pod
 }
 
 // Pace is how fast a live attempt says that it is.
@@ -185,6 +212,12 @@ const (
 	KindCreate Kind = "Create"
 	// KindEndPod: record Reason on the live attempt, then delete its pod.
 	KindEndPod Kind = "EndPod"
+	// KindLook: record the look as Running, then create its pod.
+	KindLook Kind = "Look"
+	// KindCreateLook: the look is recorded and its pod is to be created.
+	KindCreateLook Kind = "CreateLook"
+	// KindEndLook: record Reason on the look, then delete its pod.
+	KindEndLook Kind = "EndLook"
 	// KindSucceed: the job is complete.
 	KindSucceed Kind = "Succeed"
 	// KindFail: no attempt is left.
@@ -195,7 +228,7 @@ const (
 type Decision struct {
 	Kind    Kind
 	Next    v1alpha1.Attempt // of KindLaunch
-	Reason  string           // of KindWait, KindEndPod, KindFail
+	Reason  string           // of KindWait, KindEndPod, KindEndLook, KindFail
 	Message string
 	// Action that follows once the pod of KindEndPod has ended; empty means the
 	// reason's own.
@@ -223,8 +256,14 @@ func decide(in Input) Decision {
 	if live := attempt.Live(in.Attempts); live != nil {
 		return whileLive(in, live)
 	}
+	if d, ok := whileLooking(in); ok {
+		return d
+	}
 	if in.Spec.Suspend {
 		return Decision{Kind: KindWait, Reason: v1alpha1.ReasonSuspended, Message: "spec.suspend is true; no pod runs"}
+	}
+	if l := in.Look.Status; l != nil && l.State == v1alpha1.LookupRefused && len(in.Attempts) == 0 {
+		return Decision{Kind: KindFail, Reason: l.Reason, Message: l.Message}
 	}
 	if len(in.Denied) > 0 {
 		return Decision{Kind: KindFail, Reason: v1alpha1.ReasonPolicyDenied, Message: denied(in.Denied)}
@@ -269,9 +308,18 @@ func (in Input) climb(deadline time.Time) Decision {
 				Until:   earliest(a.NotBefore.Time, deadline),
 			}
 		}
+		if d, ok := in.awaitFallback(deadline); ok {
+			return d
+		}
 		return Decision{Kind: KindCreate, Until: deadline}
 	}
 	next, skipped, end := climb(in)
+	if d, ok := in.look(deadline); ok && end == nil {
+		return d
+	}
+	if d, ok := in.awaitFallback(deadline); ok && end != nil {
+		return d
+	}
 	if end != nil {
 		return Decision{Kind: KindFail, Reason: end.reason, Message: end.message, Skipped: skipped}
 	}

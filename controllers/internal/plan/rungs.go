@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
@@ -144,6 +145,36 @@ type Fallback struct {
 	Message string
 }
 
+// awaitFallback: the last attempt is of another engine and is to be made, or made
+// again, and that engine is away for the moment. Its absence counts from the last
+// end of an attempt.
+func (in Input) awaitFallback(deadline time.Time) (Decision, bool) {
+	n := len(in.Attempts)
+	if n == 0 || in.Fallback.Name == "" || in.Fallback.Engine != nil || n >= v1alpha1.MaxAttempts {
+		return Decision{}, false
+	}
+	last := in.Attempts[n-1]
+	if engine, _ := attempt.SplitVariant(last.Variant); engine != in.Fallback.Name {
+		return Decision{}, false
+	}
+	since := last.FinishTime
+	if !last.Recorded() {
+		since = last.NotBefore
+		if n > 1 && since == nil {
+			since = in.Attempts[n-2].FinishTime
+		}
+	} else if action := actionOf(last.Attempt); action != v1alpha1.ActionRetry && action != v1alpha1.ActionRetryElsewhere {
+		return Decision{}, false
+	}
+	if since == nil || !in.Now.Before(since.Add(MissingEngineTimeout)) {
+		return Decision{}, false
+	}
+	return Decision{
+		Kind: KindWait, Reason: v1alpha1.ReasonWaitingForEngine, Until: earliest(since.Add(MissingEngineTimeout), deadline),
+		Message: fmt.Sprintf("attempt %d of variant %s waits to be made (again) until its engine is back: %s", last.Number, last.Variant, in.Fallback.Message),
+	}, true
+}
+
 // AnyVariant stands for a fallback engine's variants in a list of skipped ones
 // where there is none to name.
 const AnyVariant = "*"
@@ -209,4 +240,17 @@ func names(vs []v1alpha1.Variant) []string {
 		out[i] = v.Name
 	}
 	return out
+}
+
+// Ladder gives the rungs of a job: those of its own engine, and of its fallback
+// engine where it allows that and it is there. None where the job's own has none.
+func Ladder(spec *v1alpha1.PoseJobSpec, engine *v1alpha1.PoseEngine, fallback Fallback) []Rung {
+	if engine == nil {
+		return nil
+	}
+	rungs, _, stop := Input{Spec: spec, Engine: engine, Fallback: fallback}.rungs()
+	if stop != nil {
+		return nil
+	}
+	return rungs
 }

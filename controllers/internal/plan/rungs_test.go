@@ -229,6 +229,53 @@ func TestFallbackEngine(t *testing.T) {
 	}
 }
 
+// TestAFallbackEngineThatIsAwayIsAwaited: an attempt of it is to be made, or made
+// again, and no other is left.
+func TestAFallbackEngineThatIsAwayIsAwaited(t *testing.T) {
+	finished := func(seconds int64) func(*v1alpha1.Attempt) {
+		return func(a *v1alpha1.Attempt) { at := gen.At(seconds); a.FinishTime = &at }
+	}
+	own := failed(1, "cpu-yolo", v1alpha1.ReasonOutputInvalid, finished(-30))
+	intended := gen.Attempt(2, "mediapipe/cpu", v1alpha1.CPU)
+	away := plan.Fallback{Name: "mediapipe", Message: "there is no PoseEngine mediapipe"}
+	for name, c := range map[string]struct {
+		history []v1alpha1.Attempt
+		back    bool
+		denied  bool
+		want    plan.Kind
+		until   int64
+	}{
+		"a disrupted attempt":                     {history: []v1alpha1.Attempt{own, failed(2, "mediapipe/cpu", v1alpha1.ReasonDisrupted, finished(-10))}, want: plan.KindWait, until: 590},
+		"a suspended attempt":                     {history: []v1alpha1.Attempt{own, failed(2, "mediapipe/cpu", v1alpha1.ReasonSuspendedAttempt, finished(-10))}, want: plan.KindWait, until: 590},
+		"an attempt that is to be retried":        {history: []v1alpha1.Attempt{own, failed(2, "mediapipe/cpu", v1alpha1.ReasonEngineError, finished(-10))}, want: plan.KindWait, until: 590},
+		"an attempt that is not to be repeated":   {history: []v1alpha1.Attempt{own, failed(2, "mediapipe/cpu", v1alpha1.ReasonOutputInvalid, finished(-10))}, want: plan.KindFail},
+		"too long":                                {history: []v1alpha1.Attempt{own, failed(2, "mediapipe/cpu", v1alpha1.ReasonDisrupted, finished(-600))}, want: plan.KindFail},
+		"until it is back":                        {history: []v1alpha1.Attempt{own, failed(2, "mediapipe/cpu", v1alpha1.ReasonDisrupted, finished(-10))}, back: true, want: plan.KindLaunch},
+		"an attempt that is intended":             {history: []v1alpha1.Attempt{own, intended}, want: plan.KindWait, until: 570},
+		"an intended attempt of one that is back": {history: []v1alpha1.Attempt{own, intended}, back: true, want: plan.KindCreate},
+		"where it is denied by now":               {history: []v1alpha1.Attempt{own, failed(2, "mediapipe/cpu", v1alpha1.ReasonDisrupted, finished(-10))}, denied: true, want: plan.KindFail},
+		"an attempt of the job's own engine":      {history: []v1alpha1.Attempt{own}, want: plan.KindFail},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := input(gen.Job("j").Variants("cpu-yolo"), c.history)
+			in.Fallback = away
+			if c.back {
+				in.Fallback = plan.Fallback{Name: "mediapipe", Engine: lesser()}
+			}
+			if c.denied {
+				in.Fallback = plan.Fallback{}
+			}
+			d := plan.Next(in)
+			if d.Kind != c.want || (c.until > 0 && !d.Until.Equal(gen.Now.Add(gen.Seconds(c.until)))) {
+				t.Fatalf("Next = %s %s (%s) until %s, want %s", d.Kind, d.Reason, d.Message, d.Until, c.want)
+			}
+			if c.want == plan.KindWait && !strings.Contains(d.Message, away.Message) {
+				t.Errorf("it does not say why it waits: %s", d.Message)
+			}
+		})
+	}
+}
+
 func oneImage(own, other *v1alpha1.PoseEngine) {
 	for _, e := range []*v1alpha1.PoseEngine{own, other} {
 		for i := range e.Spec.Variants {

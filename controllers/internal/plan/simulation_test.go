@@ -46,6 +46,12 @@ type world struct {
 	records      []v1alpha1.Attempt
 	pod          *attempt.Pod // live, or nil
 	done         bool
+	// looks: the job wants a look at its places. What is recorded of it, its live pod,
+	// and how many were decided and forgotten again.
+	looks              bool
+	look               *v1alpha1.LookupStatus
+	lookPod            *attempt.Pod
+	looked, lookForgot int
 	// fickle users suspend and resume without end.
 	fickle bool
 	// engineAway while the engine is missing.
@@ -69,6 +75,11 @@ func (w *world) input() plan.Input {
 	}
 	if w.pod != nil {
 		in.Pace = w.pace
+	}
+	in.Look = plan.Look{Wanted: w.looks, Status: w.look.DeepCopy()}
+	if w.lookPod != nil {
+		p := *w.lookPod
+		in.Look.Pod = &p
 	}
 	if w.fallback != nil {
 		in.Fallback = plan.Fallback{Name: w.fallback.Name, Engine: w.fallback}
@@ -127,76 +138,6 @@ func (w *world) variant(name string) v1alpha1.Variant {
 	}
 	w.t.Fatalf("there is no variant %s", name)
 	return v1alpha1.Variant{}
-}
-
-// admitted checks that the job may use the attempt's variant.
-func (w *world) admitted(a *v1alpha1.Attempt) {
-	t, v := w.t, w.variant(a.Variant)
-	other := w.engineOf(a) != w.engine
-	if other && w.fallback == nil {
-		t.Fatalf("attempt of %s, and no other engine is allowed", a.Variant)
-	}
-	named := slices.Contains(w.spec.Variants, a.Variant)
-	if v.OnRequest && !named {
-		t.Fatalf("variant %s runs on request, and nobody asked", a.Variant)
-	}
-	if !other && len(w.spec.Variants) > 0 && !named {
-		t.Fatalf("variant %s is not in spec.variants %v", a.Variant, w.spec.Variants)
-	}
-	if boxes := w.spec.Video.Boxes != nil; boxes && v.Boxes == "" || !boxes && v.Boxes == v1alpha1.BoxesRequired {
-		t.Fatalf("variant %s with boxes %q, and the job has boxes: %v", a.Variant, v.Boxes, boxes)
-	}
-	if !other {
-		return
-	}
-	own, _, err := plan.Rungs(w.spec, w.engine)
-	if err != nil {
-		t.Fatalf("attempt of %s, and the job's own engine has no rung: %v", a.Variant, err)
-	}
-	for _, r := range own {
-		if _, skipped := w.skipped[r.Name()]; !w.tried(r.Name()) && !skipped {
-			t.Fatalf("attempt of %s, and %s of the job's own engine was neither tried nor left out", a.Variant, r.Name())
-		}
-	}
-}
-
-func (w *world) tried(variant string) bool {
-	return slices.ContainsFunc(w.records, func(a v1alpha1.Attempt) bool { return a.Variant == variant })
-}
-
-// launchable checks what must hold for every pod that is about to be made.
-func (w *world) launchable(a *v1alpha1.Attempt) {
-	t := w.t
-	if w.pod != nil {
-		t.Fatalf("a pod is made while one is live")
-	}
-	if w.spec.Suspend {
-		t.Fatalf("a pod is made while the job is suspended")
-	}
-	if w.spec.Device == v1alpha1.DeviceGPU || w.spec.Device == v1alpha1.DeviceCPU {
-		if string(a.Device) != string(w.spec.Device) {
-			t.Fatalf("attempt on %s, spec.device is %s", a.Device, w.spec.Device)
-		}
-	}
-	w.admitted(a)
-	if w.spec.Fallback.Device == v1alpha1.Deny && a.Device != w.records[0].Device {
-		t.Fatalf("device changed from %s to %s, which spec.fallback.device denies", w.records[0].Device, a.Device)
-	}
-	if w.spec.Fallback.Detector == v1alpha1.Deny && w.engineOf(a) == w.engine && a.Detector != w.records[0].Detector {
-		t.Fatalf("detector changed from %s to %s, which spec.fallback.detector denies", w.records[0].Detector, a.Detector)
-	}
-	if small, ok := w.tooSmall[a.Variant]; ok && w.limitOf(a) <= small {
-		t.Fatalf("variant %s gets %d bytes, and %d proved too small", a.Variant, w.limitOf(a), small)
-	}
-	if a.Detector != "" && w.crashed[[3]string{w.engineOf(a).Name, a.Detector, string(a.Device)}] {
-		t.Fatalf("detector %s crashed on %s and is loaded there again by %s", a.Detector, a.Device, a.Variant)
-	}
-	if len(a.AvoidNodes) > 8 {
-		t.Fatalf("%d nodes to avoid, the API admits 8", len(a.AvoidNodes))
-	}
-	if a.NotBefore != nil && a.NotBefore.Sub(w.now) > 6*time.Minute {
-		t.Fatalf("backoff until %s at %s", a.NotBefore, w.now)
-	}
 }
 
 func (w *world) create() {
@@ -321,6 +262,8 @@ func (w *world) event() {
 	case n == 18 && len(w.learned) > 0: // a skip begins, or ends
 		name := rapid.SampledFrom(slices.Sorted(maps.Keys(w.learned))).Draw(w.t, "learned")
 		w.learned[name] = plan.Advice{Skip: !w.learned[name].Skip, Message: "taught"}
+	case n == 17: // the platform admin changes the default
+		w.looks = !w.looks
 	case n == 19:
 		w.fallbackAway = !w.fallbackAway
 		w.fallbackLeft = w.fallbackLeft || w.fallbackAway
@@ -328,6 +271,8 @@ func (w *world) event() {
 		w.spec.Suspend = false
 	case n == 1 || w.fickle && n < 15 && w.pod != nil && !w.pod.Deleting:
 		w.spec.Suspend = true
+	case w.lookPod != nil && n < 16:
+		w.lookEvent()
 	case w.pod == nil:
 	case w.pod.Deleting:
 		reason := w.last().Reason
@@ -351,8 +296,12 @@ func (w *world) event() {
 // step decides once and does what was decided. It says whether the job ended.
 func (w *world) step() bool {
 	t := w.t
+	w.noPodForLong()
 	in := w.input()
 	d := plan.Next(in)
+	if w.lookPod != nil && d.Kind != plan.KindWait && d.Kind != plan.KindEndLook {
+		t.Fatalf("%s while a look is live", d.Kind)
+	}
 	if diff := cmp.Diff(d, plan.Next(w.input())); diff != "" {
 		t.Fatalf("the same input gives another decision:\n%s", diff)
 	}
@@ -391,6 +340,29 @@ func (w *world) step() bool {
 		}
 	case plan.KindCreate:
 		w.create()
+	case plan.KindLook:
+		if w.looked++; !w.looks || w.look != nil || w.looked > w.lookForgot+1 {
+			t.Fatalf("look %d, wanted: %t, recorded: %+v", w.looked, w.looks, w.look)
+		}
+		w.look = &v1alpha1.LookupStatus{State: v1alpha1.LookupRunning, StartTime: new(metav1.NewTime(w.now))}
+		w.beginLook()
+	case plan.KindCreateLook:
+		if w.look == nil || w.look.State != v1alpha1.LookupRunning {
+			t.Fatalf("a look's pod is made, and recorded is %+v", w.look)
+		}
+		if w.beginLook(); w.lookPod == nil {
+			w.now = w.now.Add(time.Second)
+		}
+	case plan.KindEndLook:
+		if w.lookPod == nil || w.lookPod.Deleting {
+			t.Fatalf("a look is ended and has no pod")
+		}
+		if w.look.State == v1alpha1.LookupRunning && w.look.Reason == "" {
+			w.look.Reason, w.look.Message = d.Reason, d.Message
+		}
+		if w.lookPod.Deleting, w.lookPod.DeletingSince = true, w.now; w.lookPod.Node == "" {
+			w.endLook(v1alpha1.LookupSkipped)
+		}
 	case plan.KindEndPod:
 		if d.Reason == "" {
 			t.Fatalf("a pod is ended for no reason")
@@ -447,6 +419,7 @@ func names(engine string, e *v1alpha1.PoseEngine) []string {
 func TestEveryHistoryEnds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := &world{t: t, now: gen.Now, started: gen.Now, tooSmall: map[string]int64{}, crashed: map[[3]string]bool{}, skipped: map[string]v1alpha1.SkippedVariant{}}
+		w.looks = rapid.Bool().Draw(t, "looks")
 		w.fickle = rapid.IntRange(0, 3).Draw(t, "fickle") == 0
 		w.engine = drawEngine(t, "e")
 		if rapid.Bool().Draw(t, "falls back to another engine") {

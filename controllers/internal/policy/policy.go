@@ -5,6 +5,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"path"
 	"slices"
@@ -29,6 +30,10 @@ type Policy struct {
 	// the bucket) must begin with. Unset means "{namespace}/". A pvc:// claim
 	// lies in the namespace itself, so prefixes do not apply to it.
 	OutputPrefixes []string `json:"outputPrefixes,omitempty"`
+	// ImageRepositories, one of which an oci:// input must begin with, as
+	// "registry.example/footage/"; "*" allows any. The nodes' own pull rights would
+	// else be lent to whoever makes a job.
+	ImageRepositories []string `json:"imageRepositories,omitempty"`
 	// EnginesWithoutRunner lets variants of PoseEngines run without pose-runner,
 	// which is what refuses them the network.
 	EnginesWithoutRunner bool `json:"enginesWithoutRunner,omitempty"`
@@ -41,6 +46,7 @@ func (p Policy) Denied(job *v1alpha1.PoseJob) []string {
 	if d := p.output(job); d != "" {
 		why = append(why, d)
 	}
+	why = append(why, p.images(job)...)
 	t := job.Spec.PodTemplate
 	if t == nil {
 		return why
@@ -100,6 +106,30 @@ func (p Policy) output(job *v1alpha1.PoseJob) string {
 		wanted = append(wanted, fmt.Sprintf("%q", prefix))
 	}
 	return fmt.Sprintf("spec.output.uri: the path %q must begin with %s, so that namespaces cannot overwrite each other's results", key, strings.Join(wanted, " or "))
+}
+
+// images that the job's inputs lie in.
+func (p Policy) images(job *v1alpha1.PoseJob) []string {
+	inputs := map[string]string{"spec.video.uri": job.Spec.Video.URI}
+	if b := job.Spec.Video.Boxes; b != nil {
+		inputs["spec.video.boxes.uri"] = b.URI
+	}
+	var why []string
+	for _, field := range slices.Sorted(maps.Keys(inputs)) {
+		repository, ok := strings.CutPrefix(inputs[field], "oci://")
+		begins := func(prefix string) bool {
+			return prefix == "*" || prefix != "" && strings.HasPrefix(repository, prefix)
+		}
+		if ok && !slices.ContainsFunc(p.ImageRepositories, begins) {
+			why = append(why, fmt.Sprintf("%s: images of %s are not allowed by the operator's policy. The platform admin can allow them with the chart's value config.policy.imageRepositories", field, before(repository, "@")))
+		}
+	}
+	return why
+}
+
+func before(s, separator string) string {
+	b, _, _ := strings.Cut(s, separator)
+	return b
 }
 
 func allows(allowed []string, value string) bool {

@@ -16,6 +16,9 @@ func TestDenied(t *testing.T) {
 	output := func(uri string) *gen.JobBuilder {
 		return gen.Job("j").Spec(func(s *v1alpha1.PoseJobSpec) { s.Output.URI = uri })
 	}
+	video := func(uri string) *gen.JobBuilder {
+		return gen.Job("j").Spec(func(s *v1alpha1.PoseJobSpec) { s.Video.URI = uri })
+	}
 	for name, c := range map[string]struct {
 		policy policy.Policy
 		job    *gen.JobBuilder
@@ -51,6 +54,11 @@ func TestDenied(t *testing.T) {
 		"an output elsewhere in the bucket":    {job: output("s3://b/x/team-a/y"), says: []string{"must begin with"}},
 		"an output in a claim":                 {job: output("pvc://claim/anywhere")},
 		"prefixes of the admin's":              {policy: policy.Policy{OutputPrefixes: []string{"shared/", "poses/{namespace}/"}}, job: output("s3://b/poses/team-a/x")},
+		"a video in an image":                  {job: video("oci://registry.example/clips@sha256:ab//a.mp4"), says: []string{"spec.video.uri: images of registry.example/clips are not allowed"}},
+		"a video in an image that is allowed":  {policy: policy.Policy{ImageRepositories: []string{"registry.example/"}}, job: video("oci://registry.example/clips@sha256:ab//a.mp4")},
+		"a video in an image of a namesake":    {policy: policy.Policy{ImageRepositories: []string{"registry.example/"}}, job: video("oci://registry.example.evil/clips@sha256:ab//a.mp4"), says: []string{"spec.video.uri"}},
+		"a video in any image":                 {policy: policy.Policy{ImageRepositories: []string{"*"}}, job: video("oci://registry.example/clips@sha256:ab//a.mp4")},
+		"an empty prefix allows no image":      {policy: policy.Policy{ImageRepositories: []string{""}}, job: video("oci://registry.example/clips@sha256:ab//a.mp4"), says: []string{"spec.video.uri"}},
 		"outside of the admin's prefixes":      {policy: policy.Policy{OutputPrefixes: []string{"shared/", "poses/{namespace}/"}}, job: output("s3://b/team-a/x"), says: []string{`must begin with "shared/" or "poses/team-a/"`}},
 		"an empty prefix allows everything":    {policy: policy.Policy{OutputPrefixes: []string{""}}, job: output("s3://b/team-b/x")},
 	} {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
+	"github.com/pose-dev/pose-operator/controllers/internal/reuse"
 	"github.com/pose-dev/pose-operator/internal/boxes"
 	"github.com/pose-dev/pose-operator/internal/report"
 )
@@ -79,13 +80,15 @@ func (r *renderer) containers(spec *corev1.PodSpec) error {
 
 // config of one role with the parts that all roles share.
 func (r *renderer) config(role report.Role) report.Config {
-	return report.Config{
+	c := report.Config{
 		Version: report.Version,
 		Role:    role,
-		Job: report.JobRef{
-			Namespace: r.job.Namespace, Name: r.job.Name, UID: string(r.job.UID), Attempt: r.attempt.Number,
-		},
+		Job:     report.JobRef{Namespace: r.job.Namespace, Name: r.job.Name, UID: string(r.job.UID)},
 	}
+	if r.attempt != nil {
+		c.Job.Attempt = r.attempt.Number
+	}
+	return c
 }
 
 // runner is a container of ours.
@@ -146,33 +149,24 @@ func (r *renderer) fetch() (corev1.Container, error) {
 	cfg.Progress = r.settings.Progress
 	cfg.Fetch = &report.FetchConfig{
 		URI: v.URI, SHA256: v.SHA256,
-		MaxBytes:       min(r.settings.MaxVideoBytes, r.scratch().Value()),
-		ScratchBound:   r.scratch().Value() < r.settings.MaxVideoBytes,
+		MaxBytes:       r.maxVideoBytes(),
+		ScratchBound:   r.scratchBound(),
 		Store:          r.settings.Store,
 		TimeoutSeconds: FetchTimeoutSeconds,
 	}
-	if claim(v.URI) != "" {
+	if mounted(v.URI) {
 		cfg.Fetch.PVCMount = pvcInputMount
 	}
 	if b := v.Boxes; b != nil {
 		cfg.Fetch.Boxes = &report.BoxesFetchConfig{URI: b.URI, SHA256: b.SHA256, MaxBytes: MaxBoxesBytes}
-		if claim(b.URI) != "" {
+		if mounted(b.URI) {
 			cfg.Fetch.Boxes.PVCMount = pvcBoxesMount
 		}
 	}
 	c, err := r.runner(attempt.ContainerFetch, r.settings.RunnerImage, cfg, smallMemory, smallCPU)
 	c.VolumeMounts = []corev1.VolumeMount{{Name: volumeInput, MountPath: report.InputDir}}
 	c.VolumeMounts = append(c.VolumeMounts, r.progressMount()...)
-	if v.CredentialsSecretRef != nil {
-		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: volumeInputCredentials, MountPath: report.CredentialsDir, ReadOnly: true})
-	}
-	c.VolumeMounts = append(c.VolumeMounts, r.claimMount(v.URI, pvcInputMount, true)...)
-	if b := v.Boxes; b != nil {
-		if b.CredentialsSecretRef != nil {
-			c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: volumeBoxesCredentials, MountPath: report.BoxesCredentialsDir, ReadOnly: true})
-		}
-		c.VolumeMounts = append(c.VolumeMounts, r.claimMount(b.URI, pvcBoxesMount, true)...)
-	}
+	c.VolumeMounts = append(c.VolumeMounts, r.inputMounts()...)
 	return c, err
 }
 
@@ -213,16 +207,10 @@ func (r *renderer) deliver() (corev1.Container, error) {
 		MaxBytes:       r.scratch().Value(),
 		TimeoutSeconds: r.job.Spec.DeliveryTimeoutSeconds,
 		EngineEnded:    !r.watched(),
-		Provenance: report.Provenance{
-			VideoURI: r.job.Spec.Video.URI, Engine: r.engine.Name, EngineGeneration: r.engine.Generation,
-			Variant: r.variant.Name, Device: string(r.variant.Device), Image: r.variant.Image,
-			OperatorVersion: r.settings.OperatorVersion,
-		},
+		Overwrite:      out.Overwrite == v1alpha1.Allow,
+		Provenance:     r.provenance(),
 	}
-	if b := r.job.Spec.Video.Boxes; b != nil {
-		cfg.Deliver.Provenance.BoxesURI = b.URI
-	}
-	if claim(out.URI) != "" {
+	if mounted(out.URI) {
 		cfg.Deliver.PVCMount = pvcOutputMount
 	}
 	c, err := r.runner(attempt.ContainerDeliver, r.settings.RunnerImage, cfg, deliverMemory, smallCPU)
@@ -234,11 +222,32 @@ func (r *renderer) deliver() (corev1.Container, error) {
 		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: volumeRun, MountPath: report.RunDir, ReadOnly: true})
 	}
 	c.VolumeMounts = append(c.VolumeMounts, r.progressMount()...)
-	if out.CredentialsSecretRef != nil {
-		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: volumeOutputCredentials, MountPath: report.CredentialsDir, ReadOnly: true})
-	}
+	c.VolumeMounts = append(c.VolumeMounts, secretMount(outputPlace(r.job), report.CredentialsDir)...)
 	c.VolumeMounts = append(c.VolumeMounts, r.claimMount(out.URI, pvcOutputMount, false)...)
 	return c, err
+}
+
+// provenance of the attempt's result.
+func (r *renderer) provenance() report.Provenance {
+	p := report.Provenance{
+		VideoURI: r.job.Spec.Video.URI, Engine: r.engine.Name, EngineGeneration: r.engine.Generation,
+		Variant: r.variant.Name, Device: string(r.variant.Device), Image: r.variant.Image,
+		Parameters: reuse.Parameters(r.job), Request: r.request,
+		OperatorVersion: r.settings.OperatorVersion,
+	}
+	p.Recipe, _ = reuse.Recipe(r.job, r.engine, r.variant)
+	if r.variant.Adapter != nil {
+		p.AdapterImage = r.variant.Adapter.Image
+	}
+	if b := r.job.Spec.Video.Boxes; b != nil {
+		p.BoxesURI = b.URI
+	}
+	for _, a := range r.job.Status.Attempts {
+		if a.Number < r.attempt.Number {
+			p.Attempts = append(p.Attempts, report.AttemptSummary{Number: a.Number, Variant: a.Variant, Device: string(a.Device), Reason: a.Reason})
+		}
+	}
+	return p
 }
 
 // outputs of the engine; an overlay that was not asked for is not required.

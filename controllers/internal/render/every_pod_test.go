@@ -57,6 +57,7 @@ func TestEveryPod(t *testing.T) {
 			}
 			diskSuffices(t, pod)
 			oneVolumePerClaim(t, pod)
+			noIdentity(t, pod)
 			delivers(t, pod, e.Spec.Variants[slices.IndexFunc(e.Spec.Variants, func(v v1alpha1.Variant) bool { return v.Name == c.variant })])
 		})
 	}
@@ -68,6 +69,14 @@ func oneVolumePerClaim(t *testing.T, pod *corev1.Pod) {
 	seen, names := map[string]bool{}, map[string]bool{}
 	for _, v := range pod.Spec.Volumes {
 		names[v.Name] = true
+		if i := v.Image; i != nil && strings.HasSuffix(v.Name, "-claim") {
+			if seen[i.Reference] {
+				t.Errorf("two volumes for the image %s", i.Reference)
+			}
+			if seen[i.Reference] = true; i.PullPolicy != corev1.PullIfNotPresent || !strings.Contains(i.Reference, "@sha256:") || strings.Contains(i.Reference, "//") {
+				t.Errorf("image volume %+v", i)
+			}
+		}
 		if c := v.PersistentVolumeClaim; c != nil {
 			if seen[c.ClaimName] {
 				t.Errorf("two volumes for the claim %s", c.ClaimName)
@@ -81,6 +90,26 @@ func oneVolumePerClaim(t *testing.T, pod *corev1.Pod) {
 				t.Errorf("container %s mounts %s, which the pod has not", c.Name, m.Name)
 			}
 		}
+	}
+}
+
+// noIdentity: the clouds' webhooks leave every container alone that handles no
+// place, and above all the engine.
+func noIdentity(t *testing.T, pod *corev1.Pod) {
+	t.Helper()
+	var others []string
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		if !slices.Contains([]string{"fetch", "deliver", "lookup", "purge"}, c.Name) {
+			others = append(others, c.Name)
+		}
+	}
+	for annotation, separator := range map[string]string{"eks.amazonaws.com/skip-containers": ",", "azure.workload.identity/skip-containers": ";"} {
+		if got := pod.Annotations[annotation]; got != strings.Join(others, separator) {
+			t.Errorf("%s: %q, want %q", annotation, got, others)
+		}
+	}
+	if _, proxied := pod.Annotations["azure.workload.identity/inject-proxy-sidecar"]; proxied {
+		t.Error("a sidecar would serve the identity to every container")
 	}
 }
 
@@ -331,7 +360,7 @@ func runsAsItIs(t *testing.T, job *v1alpha1.PoseJob, pod *corev1.Pod, c corev1.C
 	under := e.DeepCopy()
 	under.Spec.Variants[0].Runner = v1alpha1.RunnerInject
 	a := gen.Attempt(1, "gpu", v1alpha1.GPU)
-	watched, err := render.Pod(job, under, &under.Spec.Variants[0], &a, settings())
+	watched, err := render.Pod(job, under, &under.Spec.Variants[0], &a, "", settings())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,6 @@
-// Package render makes the pod of an attempt. It is a pure function: the same
-// job, engine, attempt and settings give the same pod.
+// Package render makes the pods of a job: those of its attempts, the one that looks
+// at its places before, and the one that removes its results. It is a pure function:
+// the same job, engine, attempt and settings give the same pod.
 //
 // # What holds for every pod
 //
@@ -7,7 +8,11 @@
 //     added capabilities. Under pose-runner it has no network sockets either,
 //     unless its variant allows them.
 //   - Credentials are mounted as files into exactly the container that needs
-//     them: the video's and the boxes' into fetch, the output's into deliver.
+//     them: the video's and the boxes' into fetch, the output's into deliver. The
+//     look has all of them, the removal the output's; both run our code alone.
+//   - What a cloud injects for the pod's service account is kept out of every
+//     container that does not read or write a place, by the annotations that the
+//     clouds' webhooks heed.
 //   - User input becomes a value in a JSON document, never a path, an option or
 //     a part of a shell command. Numbers of the job may become an option's value.
 //   - Memory is requested as much as it is limited, so that a pod is not evicted
@@ -20,6 +25,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -77,9 +83,11 @@ func AttemptID(job *v1alpha1.PoseJob, number int32) string {
 	return fmt.Sprintf("%s-%d", shortUID(job), number)
 }
 
-// Pod of one attempt. The variant must be one of the engine's.
-func Pod(job *v1alpha1.PoseJob, engine *v1alpha1.PoseEngine, variant *v1alpha1.Variant, a *v1alpha1.Attempt, s Settings) (*corev1.Pod, error) {
-	r := renderer{job: job, engine: engine, variant: variant, attempt: a, settings: s}
+// Pod of one attempt. The variant must be one of the engine's. The job's status
+// holds the attempts before this one; request is the digest of what the job asks
+// for, or empty (see reuse.AskOf).
+func Pod(job *v1alpha1.PoseJob, engine *v1alpha1.PoseEngine, variant *v1alpha1.Variant, a *v1alpha1.Attempt, request string, s Settings) (*corev1.Pod, error) {
+	r := renderer{job: job, engine: engine, variant: variant, attempt: a, request: request, settings: s, places: allPlaces(job)}
 	pod := &corev1.Pod{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
 		ObjectMeta: r.meta(),
@@ -88,15 +96,20 @@ func Pod(job *v1alpha1.PoseJob, engine *v1alpha1.PoseEngine, variant *v1alpha1.V
 	if err := r.containers(&pod.Spec); err != nil {
 		return nil, fmt.Errorf("render pod %s: %w", pod.Name, err)
 	}
+	withoutIdentity(pod)
 	return pod, nil
 }
 
+// renderer of a pod; engine, variant and attempt are nil where it is no attempt's.
 type renderer struct {
 	job      *v1alpha1.PoseJob
 	engine   *v1alpha1.PoseEngine
 	variant  *v1alpha1.Variant
 	attempt  *v1alpha1.Attempt
+	request  string
 	settings Settings
+	// places that the pod reads and writes.
+	places []place
 }
 
 // template is the job's own, never nil.
@@ -108,21 +121,13 @@ func (r *renderer) template() v1alpha1.PodTemplate {
 }
 
 func (r *renderer) meta() metav1.ObjectMeta {
-	t := r.template()
-	labels := map[string]string{}
-	maps.Copy(labels, t.Labels)
+	labels := r.labels()
 	maps.Copy(labels, map[string]string{
-		"app.kubernetes.io/name":       "pose-job",
-		"app.kubernetes.io/managed-by": "pose-operator",
-		v1alpha1.LabelJob:              label(r.job.Name),
-		v1alpha1.LabelJobUID:           string(r.job.UID),
-		v1alpha1.LabelAttempt:          strconv.Itoa(int(r.attempt.Number)),
-		v1alpha1.LabelVariant:          r.variant.Name,
-		v1alpha1.LabelDevice:           string(r.variant.Device),
+		v1alpha1.LabelAttempt: strconv.Itoa(int(r.attempt.Number)),
+		v1alpha1.LabelVariant: r.variant.Name,
+		v1alpha1.LabelDevice:  string(r.variant.Device),
 	})
-	annotations := map[string]string{}
-	maps.Copy(annotations, t.Annotations)
-	annotations["kubectl.kubernetes.io/default-container"] = attempt.ContainerEngine
+	annotations := r.annotations(attempt.ContainerEngine)
 	// A label holds no slash: the variant of a fallback engine stands here, so that
 	// its pod is known again when the status was lost.
 	if r.attempt.Variant != r.variant.Name {
@@ -140,6 +145,60 @@ func (r *renderer) meta() metav1.ObjectMeta {
 	}
 }
 
+// labels that every pod of the job has.
+func (r *renderer) labels() map[string]string {
+	labels := map[string]string{}
+	maps.Copy(labels, r.template().Labels)
+	maps.Copy(labels, map[string]string{
+		"app.kubernetes.io/name":       "pose-job",
+		"app.kubernetes.io/managed-by": "pose-operator",
+		v1alpha1.LabelJob:              label(r.job.Name),
+		v1alpha1.LabelJobUID:           string(r.job.UID),
+	})
+	return labels
+}
+
+func (r *renderer) annotations(container string) map[string]string {
+	annotations := map[string]string{}
+	maps.Copy(annotations, r.template().Annotations)
+	annotations["kubectl.kubernetes.io/default-container"] = container
+	return annotations
+}
+
+// Annotations by which the clouds' webhooks leave containers alone. Amazon's takes
+// init containers and containers with commas between them, Microsoft's with
+// semicolons.
+const (
+	annotationSkipAWS   = "eks.amazonaws.com/skip-containers"
+	annotationSkipAzure = "azure.workload.identity/skip-containers"
+)
+
+// annotationAzureProxy would serve the pod's identity to all of its containers.
+const annotationAzureProxy = "azure.workload.identity/inject-proxy-sidecar"
+
+// handlesPlaces are the containers that read or write places: they may have the
+// identity of the pod's service account.
+var handlesPlaces = map[string]bool{
+	attempt.ContainerFetch: true, attempt.ContainerDeliver: true, attempt.ContainerLookup: true, attempt.ContainerPurge: true,
+}
+
+// withoutIdentity keeps a cloud's identity out of all other containers, whatever
+// the job's own annotations say.
+func withoutIdentity(pod *corev1.Pod) {
+	var others []string
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		if !handlesPlaces[c.Name] {
+			others = append(others, c.Name)
+		}
+	}
+	delete(pod.Annotations, annotationAzureProxy)
+	for annotation, separator := range map[string]string{annotationSkipAWS: ",", annotationSkipAzure: ";"} {
+		if delete(pod.Annotations, annotation); len(others) > 0 {
+			pod.Annotations[annotation] = strings.Join(others, separator)
+		}
+	}
+}
+
 // label cuts a name to a label's length.
 func label(name string) string {
 	if len(name) <= 63 {
@@ -149,10 +208,23 @@ func label(name string) string {
 }
 
 func (r *renderer) spec() corev1.PodSpec {
+	spec := r.plainSpec()
+	t := r.template()
+	maps.Copy(spec.NodeSelector, r.variant.NodeSelector)
+	spec.Tolerations = append(append([]corev1.Toleration{}, r.variant.Tolerations...), t.Tolerations...)
+	spec.Affinity = r.affinity()
+	spec.SecurityContext.RunAsNonRoot = new(r.engineUser() != 0)
+	if rc := first(r.variant.RuntimeClassName, t.RuntimeClassName); rc != "" {
+		spec.RuntimeClassName = &rc
+	}
+	return spec
+}
+
+// plainSpec is what every pod of the job has.
+func (r *renderer) plainSpec() corev1.PodSpec {
 	t := r.template()
 	selector := map[string]string{}
 	maps.Copy(selector, t.NodeSelector)
-	maps.Copy(selector, r.variant.NodeSelector)
 	spec := corev1.PodSpec{
 		RestartPolicy:                 corev1.RestartPolicyNever,
 		AutomountServiceAccountToken:  new(false),
@@ -161,17 +233,16 @@ func (r *renderer) spec() corev1.PodSpec {
 		ServiceAccountName:            t.ServiceAccountName,
 		PriorityClassName:             t.PriorityClassName,
 		NodeSelector:                  selector,
-		Tolerations:                   append(append([]corev1.Toleration{}, r.variant.Tolerations...), t.Tolerations...),
-		Affinity:                      r.affinity(),
+		Tolerations:                   append([]corev1.Toleration{}, t.Tolerations...),
 		SecurityContext: &corev1.PodSecurityContext{
-			RunAsNonRoot:        new(r.engineUser() != 0),
+			RunAsNonRoot:        new(true),
 			FSGroup:             new(int64(FSGroup)),
 			FSGroupChangePolicy: new(corev1.FSGroupChangeOnRootMismatch),
 			SeccompProfile:      &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
 	}
-	if rc := first(r.variant.RuntimeClassName, t.RuntimeClassName); rc != "" {
-		spec.RuntimeClassName = &rc
+	if t.RuntimeClassName != "" {
+		spec.RuntimeClassName = &t.RuntimeClassName
 	}
 	for _, name := range r.settings.PullSecrets {
 		spec.ImagePullSecrets = append(spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
@@ -206,6 +277,10 @@ func (r *renderer) affinity() *corev1.Affinity {
 	var wishes []corev1.PreferredSchedulingTerm
 	wish := func(weight int32, all ...requirement) {
 		wishes = append(wishes, corev1.PreferredSchedulingTerm{Weight: weight, Preference: corev1.NodeSelectorTerm{MatchExpressions: all}})
+	}
+	if r.attempt == nil {
+		wish(weightNoGPU, requirement{Key: labelGPUPresent, Operator: corev1.NodeSelectorOpDoesNotExist})
+		return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: wishes}}
 	}
 	if nodes := r.attempt.AvoidNodes; len(nodes) > 0 {
 		wish(weightOtherNode, requirement{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpNotIn, Values: nodes})

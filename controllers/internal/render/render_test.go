@@ -57,9 +57,13 @@ func engine(change func(*v1alpha1.Variant)) *v1alpha1.PoseEngine {
 	}).Build()
 }
 
+// pin of an image.
+const pin = "@sha256:4355a46b19d348dc2f57c046f8ef63d4538ebb936000f3c9ee954a27460dd865"
+
 type golden struct {
 	job     *gen.JobBuilder
 	variant string
+	request string
 	attempt func(*v1alpha1.Attempt)
 	change  func(*v1alpha1.Variant)
 	engine  func(*v1alpha1.PoseEngine)
@@ -146,6 +150,24 @@ func cases() map[string]golden {
 		"all-on-one-claim": {variant: "cpu", job: gen.Job("run").Spec(func(s *v1alpha1.PoseJobSpec) {
 			s.Video.URI, s.Video.Boxes, s.Output.URI = "pvc://footage/day1/run.mp4", &v1alpha1.BoxesSource{URI: "pvc://footage/day1/run.json"}, "pvc://footage/results"
 		})},
+		"images-in": {variant: "cpu", job: gen.Job("run").Spec(func(s *v1alpha1.PoseJobSpec) {
+			s.Video.URI, s.Video.Boxes = "oci://registry.example:5000/footage/day1"+pin+"//clips/run.mp4", &v1alpha1.BoxesSource{URI: "oci://registry.example:5000/footage/day1" + pin + "//clips/run.json"}
+		})},
+		"two-images-in": {variant: "cpu", job: gen.Job("run").Spec(func(s *v1alpha1.PoseJobSpec) {
+			s.Video.URI, s.Video.Boxes = "oci://registry.example/footage"+pin+"//run.mp4", &v1alpha1.BoxesSource{URI: "oci://registry.example/boxes" + pin + "//run.json"}
+		})},
+		"second-attempt-of-all-parameters": {variant: "gpu", request: "sha256:" + strings.Repeat("9", 64), job: gen.Job("run").Spec(func(s *v1alpha1.PoseJobSpec) {
+			s.Output.Overwrite, s.Output.Overlay = v1alpha1.Allow, v1alpha1.OverlayFull
+			s.Video.Frames = &v1alpha1.FrameRange{Start: 10, End: 130}
+			s.Video.CaptureFPS, s.Video.FocalLengthPx = new(intstr.FromInt32(240)), new(int64(1480))
+			s.People = &v1alpha1.PeopleSelection{Max: 3}
+		}).Attempts(gen.Attempt(1, "gpu", v1alpha1.GPU, gen.Failed("CUDAError")), gen.Attempt(2, "gpu", v1alpha1.GPU)), attempt: func(a *v1alpha1.Attempt) { a.Number = 2 }, change: func(v *v1alpha1.Variant) {
+			v.Adapter = &v1alpha1.Adapter{Image: "registry.example/pose-phalp" + pin}
+		}},
+		"identity": {variant: "gpu", job: gen.Job("run").Template(v1alpha1.PodTemplate{
+			ServiceAccountName: "pose", Labels: map[string]string{"azure.workload.identity/use": "true"},
+			Annotations: map[string]string{"eks.amazonaws.com/skip-containers": "none", "azure.workload.identity/skip-containers": "none", "azure.workload.identity/inject-proxy-sidecar": "true", "eks.amazonaws.com/token-expiration": "3600"},
+		}), change: func(v *v1alpha1.Variant) { v.Runner, v.Adapter = v1alpha1.RunnerNone, &v1alpha1.Adapter{Image: "a"} }},
 		"adapter": {variant: "gpu", job: gen.Job("run"), change: func(v *v1alpha1.Variant) {
 			v.Adapter = &v1alpha1.Adapter{Image: "registry.example/pose-phalp@sha256:bb", ImagePullPolicy: corev1.PullAlways}
 			everyPlaceholder(v)
@@ -191,7 +213,7 @@ func (g golden) render(t *testing.T) (*corev1.Pod, *v1alpha1.PoseEngine) {
 	if g.set != nil {
 		g.set(&s)
 	}
-	pod, err := render.Pod(g.job.Build(), e, &e.Spec.Variants[i], &a, s)
+	pod, err := render.Pod(g.job.Build(), e, &e.Spec.Variants[i], &a, g.request, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,24 +224,29 @@ func TestGolden(t *testing.T) {
 	for name, c := range cases() {
 		t.Run(name, func(t *testing.T) {
 			pod, _ := c.render(t)
-			got, err := yaml.Marshal(pod)
-			if err != nil {
-				t.Fatal(err)
-			}
-			file := filepath.Join("testdata", name+".yaml")
-			if *update {
-				if err := os.WriteFile(file, got, 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatalf("%v (go test -update writes it)", err)
-			}
-			if diff := cmp.Diff(string(want), string(got)); diff != "" {
-				t.Errorf("pod (-golden +got; go test -update if it is meant):\n%s", diff)
-			}
+			matchesGolden(t, name, pod)
 		})
+	}
+}
+
+func matchesGolden(t *testing.T, name string, pod *corev1.Pod) {
+	t.Helper()
+	got, err := yaml.Marshal(pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join("testdata", name+".yaml")
+	if *update {
+		if err := os.WriteFile(file, got, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatalf("%v (go test -update writes it)", err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("pod (-golden +got; go test -update if it is meant):\n%s", diff)
 	}
 }
 
@@ -229,7 +256,9 @@ func TestGoldenFilesAreAllUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range files {
-		if _, ok := cases()[strings.TrimSuffix(filepath.Base(f), ".yaml")]; !ok {
+		name := strings.TrimSuffix(filepath.Base(f), ".yaml")
+		_, attempt := cases()[name]
+		if _, places := placesCases()[name]; !attempt && !places {
 			t.Errorf("%s belongs to no case", f)
 		}
 	}
@@ -249,7 +278,7 @@ func TestAnyConfigSurvivesTheKubelet(t *testing.T) {
 		e := engine(func(*v1alpha1.Variant) {})
 		e.Spec.ProgressPattern = pattern
 		a := gen.Attempt(1, "gpu", v1alpha1.GPU)
-		pod, err := render.Pod(gen.Job("j").Build(), e, &e.Spec.Variants[0], &a, settings())
+		pod, err := render.Pod(gen.Job("j").Build(), e, &e.Spec.Variants[0], &a, "", settings())
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -281,7 +310,7 @@ func TestWishes(t *testing.T) {
 			e := engine(func(v *v1alpha1.Variant) { v.Device = c.device })
 			a := gen.Attempt(1, "gpu", c.device)
 			a.AvoidNodes, a.AvoidGPUProducts = c.nodes, c.products
-			pod, err := render.Pod(gen.Job("run").Build(), e, &e.Spec.Variants[0], &a, settings())
+			pod, err := render.Pod(gen.Job("run").Build(), e, &e.Spec.Variants[0], &a, "", settings())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -338,7 +367,7 @@ func TestPlaceholders(t *testing.T) {
 			e := engine(func(v *v1alpha1.Variant) { v.Command = []string{"run", c.arg, "last"} })
 			e.Spec.Variants[0].Preflight = &v1alpha1.Preflight{Command: []string{c.arg}}
 			a := gen.Attempt(1, "gpu", v1alpha1.GPU)
-			pod, err := render.Pod(gen.Job("run").Spec(c.change).Build(), e, &e.Spec.Variants[0], &a, settings())
+			pod, err := render.Pod(gen.Job("run").Spec(c.change).Build(), e, &e.Spec.Variants[0], &a, "", settings())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -388,7 +417,7 @@ func TestPodNameIsValidForEveryJobName(t *testing.T) {
 		}
 		e := engine(func(*v1alpha1.Variant) {})
 		a := gen.Attempt(number, "gpu", v1alpha1.GPU)
-		pod, err := render.Pod(job, e, &e.Spec.Variants[0], &a, settings())
+		pod, err := render.Pod(job, e, &e.Spec.Variants[0], &a, "", settings())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -412,14 +441,14 @@ func TestRenderDoesNotWriteIntoItsInput(t *testing.T) {
 	job := gen.Job("run").Spec(func(s *v1alpha1.PoseJobSpec) { s.Video.CaptureFPS = new(intstr.FromString("239.76")) }).Template(v1alpha1.PodTemplate{Labels: map[string]string{"a": "b"}, Resources: &v1alpha1.DeviceResources{GPU: &v1alpha1.Resources{Limits: corev1.ResourceList{"memory": resource.MustParse("1Gi")}}}}).Build()
 	a := gen.Attempt(1, "gpu", v1alpha1.GPU, func(a *v1alpha1.Attempt) { a.MemoryBytes = 5 << 30 })
 	wantEngine, wantJob := e.DeepCopy(), job.DeepCopy()
-	first, err := render.Pod(job, e, &e.Spec.Variants[0], &a, settings())
+	first, err := render.Pod(job, e, &e.Spec.Variants[0], &a, "", settings())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(wantEngine, e) + cmp.Diff(wantJob, job); diff != "" {
 		t.Errorf("the input changed:\n%s", diff)
 	}
-	second, err := render.Pod(job, e, &e.Spec.Variants[0], &a, settings())
+	second, err := render.Pod(job, e, &e.Spec.Variants[0], &a, "", settings())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,12 +68,7 @@ func (r *renderer) volumes() []corev1.Volume {
 			}}},
 		}})
 	}
-	v = append(v, secret(volumeInputCredentials, r.job.Spec.Video.CredentialsSecretRef)...)
-	if b := r.job.Spec.Video.Boxes; b != nil {
-		v = append(v, secret(volumeBoxesCredentials, b.CredentialsSecretRef)...)
-	}
-	v = append(v, secret(volumeOutputCredentials, r.job.Spec.Output.CredentialsSecretRef)...)
-	v = append(v, r.claimVolumes()...)
+	v = append(v, r.placeVolumes()...)
 	for _, m := range r.variant.Models {
 		v = append(v, corev1.Volume{Name: modelVolume(m), VolumeSource: modelSource(m)})
 	}
@@ -134,46 +129,92 @@ func claim(uri string) string {
 	return name
 }
 
-// claimUse is one place of the job that may lie on a claim.
-type claimUse struct {
-	volume, uri string
+// image that an oci:// URI names, or "": what stands before the path in it.
+func image(uri string) string {
+	rest, ok := strings.CutPrefix(uri, "oci://")
+	if !ok {
+		return ""
+	}
+	reference, _, _ := strings.Cut(rest, "//")
+	return reference
+}
+
+// place that a pod reads or writes.
+type place struct {
+	uri         string
+	secret      *v1alpha1.SecretReference
+	secretName  string // of its volume
+	claimVolume string // of its claim or image
 	readOnly    bool
 }
 
-func (r *renderer) claimUses() []claimUse {
-	uses := []claimUse{{volumeInputClaim, r.job.Spec.Video.URI, true}}
-	if b := r.job.Spec.Video.Boxes; b != nil {
-		uses = append(uses, claimUse{volumeBoxesClaim, b.URI, true})
-	}
-	return append(uses, claimUse{volumeOutputClaim, r.job.Spec.Output.URI, false})
+func videoPlace(job *v1alpha1.PoseJob) place {
+	v := job.Spec.Video
+	return place{v.URI, v.CredentialsSecretRef, volumeInputCredentials, volumeInputClaim, true}
 }
 
-// claimVolumes are one for each claim, whatever lies on it: a pod with two volumes
-// of one claim never starts in some releases of Kubernetes (kubernetes/kubernetes
-// issue 132921). Who only reads has a read-only mount all the same.
-func (r *renderer) claimVolumes() []corev1.Volume {
+// outputPlace is written by all who have it.
+func outputPlace(job *v1alpha1.PoseJob) place {
+	o := job.Spec.Output
+	return place{o.URI, o.CredentialsSecretRef, volumeOutputCredentials, volumeOutputClaim, false}
+}
+
+func allPlaces(job *v1alpha1.PoseJob) []place {
+	out := []place{videoPlace(job)}
+	if b := job.Spec.Video.Boxes; b != nil {
+		out = append(out, place{b.URI, b.CredentialsSecretRef, volumeBoxesCredentials, volumeBoxesClaim, true})
+	}
+	return append(out, outputPlace(job))
+}
+
+// placeVolumes are the Secrets of the places, and one volume for each claim or image,
+// whatever lies on it: a pod with two volumes of one claim never starts in some
+// releases of Kubernetes (kubernetes/kubernetes issue 132921). Who only reads has a
+// read-only mount all the same.
+func (r *renderer) placeVolumes() []corev1.Volume {
 	var out []corev1.Volume
-	at := map[string]*corev1.PersistentVolumeClaimVolumeSource{}
-	for _, u := range r.claimUses() {
-		name := claim(u.uri)
+	for _, p := range r.places {
+		out = append(out, secret(p.secretName, p.secret)...)
+	}
+	claims, images := map[string]*corev1.PersistentVolumeClaimVolumeSource{}, map[string]bool{}
+	for _, p := range r.places {
+		if reference := image(p.uri); reference != "" && !images[reference] {
+			images[reference] = true
+			out = append(out, corev1.Volume{Name: p.claimVolume, VolumeSource: corev1.VolumeSource{
+				Image: &corev1.ImageVolumeSource{Reference: reference, PullPolicy: corev1.PullIfNotPresent},
+			}})
+		}
+		name := claim(p.uri)
 		if name == "" {
 			continue
 		}
-		if c := at[name]; c != nil {
-			c.ReadOnly = c.ReadOnly && u.readOnly
+		if c := claims[name]; c != nil {
+			c.ReadOnly = c.ReadOnly && p.readOnly
 			continue
 		}
-		at[name] = &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name, ReadOnly: u.readOnly}
-		out = append(out, corev1.Volume{Name: u.volume, VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: at[name]}})
+		claims[name] = &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name, ReadOnly: p.readOnly}
+		out = append(out, corev1.Volume{Name: p.claimVolume, VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: claims[name]}})
 	}
 	return out
 }
 
-// claimMount of the claim that uri lies on; nothing where it lies on none.
+// secretMount of a place's Secret; nothing where it has none.
+func secretMount(p place, path string) []corev1.VolumeMount {
+	if p.secret == nil {
+		return nil
+	}
+	return []corev1.VolumeMount{{Name: p.secretName, MountPath: path, ReadOnly: true}}
+}
+
+// mounted says whether what uri names is mounted rather than asked for over the
+// network.
+func mounted(uri string) bool { return claim(uri) != "" || image(uri) != "" }
+
+// claimMount of the claim or image that uri lies on; nothing where it lies on none.
 func (r *renderer) claimMount(uri, path string, readOnly bool) []corev1.VolumeMount {
-	for _, u := range r.claimUses() {
-		if name := claim(u.uri); name != "" && name == claim(uri) {
-			return []corev1.VolumeMount{{Name: u.volume, MountPath: path, ReadOnly: readOnly}}
+	for _, p := range r.places {
+		if mounted(uri) && claim(p.uri) == claim(uri) && image(p.uri) == image(uri) {
+			return []corev1.VolumeMount{{Name: p.claimVolume, MountPath: path, ReadOnly: readOnly}}
 		}
 	}
 	return nil

@@ -95,7 +95,7 @@ func suspended(c setter, in Input) {
 
 // isSuspended: asked for, and no pod lives any more.
 func isSuspended(in Input) bool {
-	return in.Job.Spec.Suspend && !finished(in.Decision) && attempt.Live(in.Attempts) == nil
+	return in.Job.Spec.Suspend && !finished(in.Decision) && attempt.Live(in.Attempts) == nil && !in.Look.Live()
 }
 
 func complete(c setter, in Input) {
@@ -109,10 +109,14 @@ func complete(c setter, in Input) {
 	if s.Output != nil {
 		message = fmt.Sprintf("%s and %s, verified, at %s", count(s.Output.Frames, "frame", "frames"), count(s.Output.People, "person", "people"), s.Output.URI) + noOverlay(in.Job.Spec.Output.Overlay, s.Output)
 	}
+	if s.ReusedFrom != nil {
+		message += ". It was " + byWhom(s.ReusedFrom) + " and found again: no attempt was made"
+	}
 	c.set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, message)
 	c.set(v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, message)
 	c.set(v1alpha1.ConditionFinished, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, message)
 	people(c)
+	reused(c)
 	if other, _ := attempt.SplitVariant(s.Variant); other != "" {
 		c.set(v1alpha1.ConditionDegraded, metav1.ConditionTrue, v1alpha1.ReasonFallback, otherEngine(s, in))
 	} else if in.FirstVariant != "" && s.Variant != in.FirstVariant {
@@ -170,6 +174,9 @@ func sightings(n int64) string {
 
 func degraded(s *v1alpha1.PoseJobStatus, wanted string) string {
 	why := ""
+	if s.ReusedFrom != nil {
+		why = ", as when the same was asked for before"
+	}
 	for _, v := range s.SkippedVariants {
 		if v.Variant == wanted {
 			why = fmt.Sprintf(", which was skipped: %s", v.Message)
@@ -240,7 +247,7 @@ func working(c setter, in Input) {
 	case d.Kind == plan.KindCreate:
 		n := s.Attempts[len(s.Attempts)-1]
 		message = fmt.Sprintf("attempt %d with variant %s (%s) is being started", n.Number, n.Variant, n.Device) + onCPU(d.Cost)
-	case d.Kind == plan.KindEndPod:
+	case d.Kind == plan.KindEndPod || d.Kind == plan.KindEndLook:
 		message = "ending the pod: " + d.Message
 	case d.Reason != "":
 		reason = d.Reason

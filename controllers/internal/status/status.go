@@ -9,6 +9,8 @@
 //     failed → Stalled and not Ready, complete → Ready.
 //   - A condition's lastTransitionTime changes with its status alone.
 //   - An attempt in the input is an attempt in the output.
+//   - A result that was found stands where one of an attempt would, in the same
+//     words, and says that it was found; attempts stay empty.
 package status
 
 import (
@@ -23,6 +25,7 @@ import (
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
 	"github.com/pose-dev/pose-operator/controllers/internal/failure"
+	"github.com/pose-dev/pose-operator/controllers/internal/lookup"
 	"github.com/pose-dev/pose-operator/controllers/internal/plan"
 	"github.com/pose-dev/pose-operator/internal/report"
 )
@@ -32,14 +35,17 @@ type Input struct {
 	Job      *v1alpha1.PoseJob
 	Attempts []attempt.Attempt
 	Decision plan.Decision
+	// Look at the job's places.
+	Look lookup.Look
 	// EngineName that the job was resolved to, empty while it is not.
 	EngineName                  string
 	EngineReady                 bool
 	EngineReason, EngineMessage string
 	// FirstVariant of the ladder, to say whether the result came from a later.
 	FirstVariant string
-	// Lacks is what the result of the last attempt has not, of what one of the job's
-	// own engine has, where that attempt ran another engine; see engine.Lacks.
+	// Lacks is what the result of the last attempt, or the one that was found, has
+	// not, of what one of the job's own engine has, where another engine made it; see
+	// engine.Lacks.
 	// LacksUnknown says that one of the two engines is gone, and nobody can tell.
 	Lacks        []string
 	LacksUnknown bool
@@ -66,6 +72,7 @@ func Compute(in Input) v1alpha1.PoseJobStatus {
 	s.Attempts = records(in)
 	s.AttemptCount = int32(len(s.Attempts)) //nolint:gosec // bounded by MaxAttempts
 	suspension(&s, in, now)
+	look(&s, in, now)
 	facts(&s, in)
 	skipped(&s, in)
 	live(&s, in)
@@ -225,10 +232,7 @@ func facts(s *v1alpha1.PoseJobStatus, in Input) {
 			continue
 		}
 		if v := a.Pod.Video(); v != nil {
-			s.Video = &v1alpha1.VideoStatus{
-				SHA256: v.SourceSHA256, Codec: failure.Clean(v.Codec, 64),
-				Width: v.Width, Height: v.Height, MilliFPS: int64(v.FPS * 1000), Frames: v.Frames,
-			}
+			s.Video = video(v)
 		}
 		if d := a.Pod.Delivery(); d != nil && a.State == v1alpha1.AttemptSucceeded && s.Output == nil {
 			s.Output = output(d)
