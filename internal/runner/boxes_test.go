@@ -57,7 +57,7 @@ func TestFetchBoxes(t *testing.T) {
 		{"the video's credentials are not the boxes'", func(c *report.FetchConfig) { c.Boxes.URI = video.URL + "/v" }, report.ReasonInputUnavailable, "spec.video.boxes: " + video.URL + "/v: the server answered 401"},
 		{"the boxes' credentials are not the video's", func(c *report.FetchConfig) { c.URI = boxes.URL + "/v" }, report.ReasonInputUnavailable, boxes.URL + "/v: the server answered 401"},
 		{"a host that is not allowed", func(c *report.FetchConfig) { c.Store.HTTPAllowedHosts = nil }, report.ReasonInputUnavailable, "spec.video.boxes: "},
-		{"an unmounted claim", func(c *report.FetchConfig) { c.Boxes.URI = "pvc://c/b.csv" }, report.ReasonInputUnavailable, "spec.video.boxes: pvc://c/b.csv: the claim is not mounted"},
+		{"an unmounted claim", func(c *report.FetchConfig) { c.Boxes.URI = "pvc://c/b.csv" }, report.ReasonInputUnavailable, "spec.video.boxes: pvc://c/b.csv: it is not mounted"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

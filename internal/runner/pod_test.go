@@ -63,7 +63,9 @@ func (p *pod) start(cfg report.Config) *container {
 func (p *pod) startAs(cfg report.Config, as *syscall.SysProcAttr) *container {
 	p.t.Helper()
 	cfg.Version = report.Version
-	cfg.Job = report.JobRef{Namespace: "team-a", Name: "walk", UID: "uid-1", Attempt: max(1, cfg.Job.Attempt)}
+	if cfg.Job.Name == "" {
+		cfg.Job = report.JobRef{Namespace: "team-a", Name: "walk", UID: "uid-1", Attempt: max(1, cfg.Job.Attempt)}
+	}
 	raw, err := json.Marshal(cfg)
 	if err != nil {
 		p.t.Fatal(err)

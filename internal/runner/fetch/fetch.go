@@ -4,22 +4,18 @@ package fetch
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/pose-dev/pose-operator/internal/report"
+	"github.com/pose-dev/pose-operator/internal/runner/input"
 	"github.com/pose-dev/pose-operator/internal/runner/layout"
 	"github.com/pose-dev/pose-operator/internal/runner/outcome"
 	"github.com/pose-dev/pose-operator/internal/runner/progress"
@@ -28,17 +24,14 @@ import (
 
 // item is one file to fetch.
 type item struct {
-	what         string // the video, or the boxes
-	prefix       string // of a message about it
-	uri          string
-	sha256       string
-	most         int64  // bytes
-	remedy       string // for a file that is larger
-	scratchBound bool
-	target       string
-	options      storage.Options
-	push         func(report.Progress)
-	log          io.Writer
+	input.Input
+	uri     string
+	sha256  string
+	most    int64 // bytes
+	target  string
+	options storage.Options
+	push    func(report.Progress)
+	log     io.Writer
 }
 
 // Run fetches cfg's video to the layout's source file, and its boxes beside it.
@@ -61,9 +54,9 @@ func Run(ctx context.Context, cfg report.FetchConfig, l layout.Layout, push func
 	video := videoOf(cfg, l, log)
 	video.push = push
 	facts, err := video.fetch(ctx)
-	rep.Bytes, rep.SHA256 = facts.Bytes, facts.SHA256
+	rep.Bytes, rep.SHA256, rep.Version = facts.Bytes, facts.SHA256, facts.Version
 	if err == nil {
-		err = video.failure(writeFacts(l.SourceFacts, rep))
+		err = video.Failure(writeFacts(l.SourceFacts, rep))
 	}
 	if err != nil {
 		_ = os.Remove(l.SourceFile)
@@ -74,17 +67,17 @@ func Run(ctx context.Context, cfg report.FetchConfig, l layout.Layout, push func
 }
 
 func videoOf(cfg report.FetchConfig, l layout.Layout, log io.Writer) item {
+	in := input.Video
+	in.ScratchBound = cfg.ScratchBound
 	return item{
-		what: "the video", uri: cfg.URI, sha256: cfg.SHA256, most: cfg.MaxBytes, scratchBound: cfg.ScratchBound,
-		remedy: "cut or scale the video, or ask the platform admin", target: l.SourceFile, log: log,
+		Input: in, uri: cfg.URI, sha256: cfg.SHA256, most: cfg.MaxBytes, target: l.SourceFile, log: log,
 		options: storage.Options{Store: cfg.Store, CredentialsDir: l.CredentialsDir, PVCMount: cfg.PVCMount},
 	}
 }
 
 func boxesOf(cfg report.FetchConfig, l layout.Layout, log io.Writer) item {
 	return item{
-		what: "the file with the boxes", prefix: "spec.video.boxes: ", uri: cfg.Boxes.URI, sha256: cfg.Boxes.SHA256, most: cfg.Boxes.MaxBytes,
-		remedy: "leave out boxes of low score, or cut the video and its boxes into parts", target: l.BoxesSource, log: log,
+		Input: input.Boxes, uri: cfg.Boxes.URI, sha256: cfg.Boxes.SHA256, most: cfg.Boxes.MaxBytes, target: l.BoxesSource, log: log,
 		options: storage.Options{Store: cfg.Store, CredentialsDir: l.BoxesCredentials, PVCMount: cfg.Boxes.PVCMount},
 	}
 }
@@ -93,13 +86,13 @@ func boxesOf(cfg report.FetchConfig, l layout.Layout, log io.Writer) item {
 func (i item) fetch(ctx context.Context) (report.FileFacts, error) {
 	source, err := storage.OpenSource(i.uri, i.options)
 	if err != nil {
-		return report.FileFacts{}, i.failure(err)
+		return report.FileFacts{}, i.Failure(err)
 	}
 	defer func() { _ = source.Close() }()
-	fmt.Fprintf(i.log, "pose-runner: fetching %s from %s\n", i.what, source)
+	fmt.Fprintf(i.log, "pose-runner: fetching %s from %s\n", i.What, source)
 	facts, err := i.download(ctx, source)
 	if err != nil {
-		return facts, i.failure(err)
+		return facts, i.Failure(err)
 	}
 	if err := i.check(source.String(), facts); err != nil {
 		_ = os.Remove(i.target)
@@ -116,7 +109,7 @@ func (i item) download(ctx context.Context, source storage.Source) (report.FileF
 	if err != nil {
 		return report.FileFacts{}, err
 	}
-	w := &sink{file: f, hash: sha256.New(), push: i.push}
+	w := newSink(f, i.push)
 	d := storage.Download{
 		Source: source, Policy: storage.DefaultPolicy(), MaxBytes: i.most,
 		Begin: func(size int64) error {
@@ -127,7 +120,8 @@ func (i item) download(ctx context.Context, source storage.Source) (report.FileF
 			fmt.Fprintf(i.log, "pose-runner: %v; trying again in %s\n", err, delay.Round(100*time.Millisecond))
 		},
 	}
-	n, err := d.Run(ctx, w)
+	info, err := d.Run(ctx, w)
+	digest := w.close()
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
@@ -142,26 +136,7 @@ func (i item) download(ctx context.Context, source storage.Source) (report.FileF
 		_ = os.Remove(temp)
 		return report.FileFacts{}, err
 	}
-	return report.FileFacts{Bytes: n, SHA256: hex.EncodeToString(w.hash.Sum(nil))}, nil
-}
-
-// sink writes, hashes and counts.
-type sink struct {
-	file  io.Writer
-	hash  hash.Hash
-	push  func(report.Progress)
-	done  int64
-	total int64
-}
-
-func (s *sink) Write(p []byte) (int, error) {
-	n, err := s.file.Write(p)
-	s.hash.Write(p[:n])
-	s.done += int64(n)
-	if s.push != nil {
-		s.push(report.Progress{Stage: report.StageFetch, Bytes: s.done, TotalBytes: s.total})
-	}
-	return n, err
+	return report.FileFacts{Bytes: info.Size, SHA256: digest, Version: info.Version}, nil
 }
 
 // checkSpace fails early when the volume cannot hold the file.
@@ -176,7 +151,7 @@ func (i item) checkSpace(size int64) error {
 	}
 	free := int64(st.Bavail) * st.Bsize //nolint:gosec // block counts fit
 	if size > free {
-		return outcome.Failf(report.ReasonScratchExceeded, "%s has %s and the scratch volume %s left: give the job a scratchSize of at least %s", i.what, progress.Bytes(size), progress.Bytes(free), progress.Bytes(2*size))
+		return outcome.Failf(report.ReasonScratchExceeded, "%s has %s and the scratch volume %s left: give the job a scratchSize of at least %s", i.What, progress.Bytes(size), progress.Bytes(free), progress.Bytes(2*size))
 	}
 	return nil
 }
@@ -184,31 +159,12 @@ func (i item) checkSpace(size int64) error {
 // check judges what was fetched.
 func (i item) check(place string, facts report.FileFacts) error {
 	if facts.Bytes == 0 {
-		return outcome.Failf(report.ReasonInputInvalid, "%s%s is empty: upload %s again", i.prefix, place, i.what)
+		return i.Empty(place)
 	}
 	if i.sha256 != "" && !strings.EqualFold(i.sha256, facts.SHA256) {
-		return outcome.Failf(report.ReasonInputInvalid, "%s%s has sha256 %s, the job asks for %s: it is another file, or damaged", i.prefix, place, facts.SHA256, strings.ToLower(i.sha256))
+		return outcome.Failf(report.ReasonInputInvalid, "%s%s has sha256 %s, the job asks for %s: it is another file, or damaged", i.Prefix, place, facts.SHA256, strings.ToLower(i.sha256))
 	}
 	return nil
-}
-
-// failure gives an error of the transfer its reason.
-func (i item) failure(err error) error {
-	var f *outcome.Failure
-	var se *storage.Error
-	switch {
-	case err == nil, errors.As(err, &f):
-		return err
-	case errors.Is(err, storage.ErrTooLarge) && i.scratchBound:
-		return outcome.Failf(report.ReasonScratchExceeded, "%s%w that spec.scratchSize allows: raise it, or cut the video", i.prefix, err)
-	case errors.Is(err, storage.ErrTooLarge):
-		return outcome.Failf(report.ReasonInputInvalid, "%s%w that the operator accepts: %s", i.prefix, err, i.remedy)
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return outcome.Failf(report.ReasonScratchExceeded, "the scratch volume is full: give the job a larger scratchSize (%w)", err)
-	case errors.As(err, &se):
-		return outcome.Failf(report.ReasonInputUnavailable, "%s%w", i.prefix, err).MayPass(se.Temporary)
-	}
-	return err
 }
 
 // writeFacts leaves the report for prepare, which has no other way to know it.

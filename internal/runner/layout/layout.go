@@ -30,6 +30,8 @@ type Layout struct {
 	BoxesCredentials  string
 	OutputCredentials string
 	ProgressToken     string
+	BatchDir          string
+	ScratchDir        string
 	Termination       string
 }
 
@@ -53,6 +55,8 @@ func Pod() Layout {
 		BoxesCredentials:  report.BoxesCredentialsDir,
 		OutputCredentials: report.OutputCredentialsDir,
 		ProgressToken:     report.ProgressTokenFile,
+		BatchDir:          report.BatchDir,
+		ScratchDir:        report.ScratchDir,
 		Termination:       TerminationLog,
 	}
 }
@@ -63,7 +67,7 @@ func Under(root string) Layout {
 	for _, p := range []*string{
 		&l.RunnerBinary, &l.AdapterSource, &l.AdapterDir, &l.SourceFile, &l.SourceFacts, &l.BoxesSource,
 		&l.VideoFile, &l.FactsFile, &l.BoxesFile, &l.OutputDir, &l.SocketFile, &l.EngineFile, &l.Diagnostics,
-		&l.CredentialsDir, &l.BoxesCredentials, &l.OutputCredentials, &l.ProgressToken, &l.Termination,
+		&l.CredentialsDir, &l.BoxesCredentials, &l.OutputCredentials, &l.ProgressToken, &l.BatchDir, &l.ScratchDir, &l.Termination,
 	} {
 		*p = filepath.Join(root, *p)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,8 +17,26 @@ import (
 // and raw formats, which take anything for a video.
 const demuxers = "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,ivf,h264,hevc"
 
-// inputGuard must stand before every input.
-var inputGuard = []string{"-protocol_whitelist", "file", "-format_whitelist", demuxers}
+// decoders that may run, by ffmpeg's names: what cameras, phones, editors and
+// browsers write. ffmpeg has hundreds more, of games and of pictures; each is
+// code that a hostile file could reach.
+const decoders = "libdav1d,libaom-av1,av1,cfhd,cinepak,dnxhd,dvvideo,ffv1,ffvhuff,flv,h261,h263,h264,hevc,huffyuv,jpeg2000,magicyuv," +
+	"mjpeg,mpeg1video,mpeg2video,mpeg4,msmpeg4v1,msmpeg4v2,msmpeg4,prores,qtrle,rawvideo,svq1,svq3,theora,utvideo,v210,vc1," +
+	"vp6,vp6f,vp8,vp9,wmv1,wmv2,wmv3"
+
+// openGuard must stand before every input that is read. Decoders are listed for
+// videos alone (V): ffprobe gives up when it may not open a stream's decoder, and
+// sound and cover art, which have their own, do no harm.
+var openGuard = []string{"-protocol_whitelist", "file", "-format_whitelist", demuxers, "-codec_whitelist:V", decoders}
+
+// decodeGuard must stand before every input that is decoded: a stream may change
+// its size after its headers. Decoders round sizes up to whole blocks.
+func decodeGuard(maxPixels int64) []string {
+	if maxPixels <= 0 || maxPixels > math.MaxInt32 {
+		maxPixels = math.MaxInt32 // as many as ffmpeg takes
+	}
+	return append(slices.Clone(openGuard), "-max_pixels", strconv.FormatInt(min(maxPixels+maxPixels/8+1<<16, math.MaxInt32), 10))
+}
 
 // stream is what ffprobe's headers say of the first video stream.
 type stream struct {
@@ -26,9 +45,13 @@ type stream struct {
 	PixFmt    string
 	Width     int64
 	Height    int64
-	Rotation  int // degrees, a multiple of 90 in [0, 360)
-	Rate      rational
-	TimeBase  rational
+	Rotation  int // degrees that players turn it by, in [0, 360)
+	// Mirrored says that the display matrix does more than turn.
+	Mirrored bool
+	// Interlaced says that a frame holds two fields of different times.
+	Interlaced bool
+	Rate       rational
+	TimeBase   rational
 	// Promised is the number of frames in the container's index, 0 if it has none.
 	Promised int64
 	// Other says that the file holds more than this one stream.
@@ -56,17 +79,17 @@ func parseRational(s string) rational {
 // probeDocument is the part of ffprobe's JSON that is read.
 type probeDocument struct {
 	Streams []struct {
-		CodecType     string `json:"codec_type"`
-		CodecName     string `json:"codec_name"`
-		PixFmt        string `json:"pix_fmt"`
-		Width         int64  `json:"width"`
-		Height        int64  `json:"height"`
-		RFrameRate    string `json:"r_frame_rate"`
-		AvgFrameRate  string `json:"avg_frame_rate"`
-		TimeBase      string `json:"time_base"`
-		NbFrames      string `json:"nb_frames"`
-		NbReadPackets string `json:"nb_read_packets"`
-		Disposition   struct {
+		CodecType    string `json:"codec_type"`
+		CodecName    string `json:"codec_name"`
+		PixFmt       string `json:"pix_fmt"`
+		Width        int64  `json:"width"`
+		Height       int64  `json:"height"`
+		RFrameRate   string `json:"r_frame_rate"`
+		AvgFrameRate string `json:"avg_frame_rate"`
+		TimeBase     string `json:"time_base"`
+		NbFrames     string `json:"nb_frames"`
+		FieldOrder   string `json:"field_order"`
+		Disposition  struct {
 			AttachedPic int `json:"attached_pic"`
 		} `json:"disposition"`
 		Tags struct {
@@ -74,6 +97,7 @@ type probeDocument struct {
 		} `json:"tags"`
 		SideData []struct {
 			Rotation *float64 `json:"rotation"`
+			Matrix   string   `json:"displaymatrix"`
 		} `json:"side_data_list"`
 	} `json:"streams"`
 	Format struct {
@@ -99,12 +123,13 @@ func parseProbe(raw []byte) (stream, bool, error) {
 		if !s.Rate.valid() || s.Rate.float() > maxFPS {
 			s.Rate = parseRational(v.RFrameRate)
 		}
+		s.Interlaced = slices.Contains([]string{"tt", "bb", "tb", "bt"}, v.FieldOrder)
 		s.Promised, _ = strconv.ParseInt(v.NbFrames, 10, 64)
 		tag, _ := strconv.ParseFloat(v.Tags.Rotate, 64)
 		s.Rotation = quarter(tag)
 		for _, side := range v.SideData {
 			if side.Rotation != nil {
-				s.Rotation = quarter(-*side.Rotation)
+				s.Rotation, s.Mirrored = quarter(-*side.Rotation), mirrors(side.Matrix)
 			}
 		}
 		return s, true, nil
@@ -112,35 +137,52 @@ func parseProbe(raw []byte) (stream, bool, error) {
 	return stream{}, false, nil
 }
 
-// parsePackets gives the number of packets that -count_packets counted.
-func parsePackets(raw []byte) (int64, error) {
-	var d probeDocument
-	if err := json.Unmarshal(raw, &d); err != nil {
-		return 0, fmt.Errorf("ffprobe's answer cannot be read: %w", err)
-	}
-	if len(d.Streams) != 1 {
-		return 0, fmt.Errorf("the prepared video has %d streams instead of one", len(d.Streams))
-	}
-	return strconv.ParseInt(d.Streams[0].NbReadPackets, 10, 64)
-}
-
-// quarter rounds an angle to a quarter turn.
+// quarter rounds an angle to whole degrees, and to a quarter turn where ffmpeg
+// makes one.
 func quarter(degrees float64) int {
-	q := int(math.Round(degrees/90)) % 4
-	return (q + 4) % 4 * 90
+	if q := math.Round(degrees / 90); math.Abs(degrees-90*q) <= 1 {
+		degrees = 90 * q
+	}
+	return (int(math.Round(degrees))%360 + 360) % 360
 }
 
-// container gives the short name of a demuxer's list of names.
-func container(names string) string {
-	if strings.HasPrefix(names, "mov,mp4") {
-		return "mp4"
+// mirrors says that a display matrix as ffprobe prints it has a negative
+// determinant: a selfie that was flipped.
+func mirrors(matrix string) bool {
+	var m []float64
+	for line := range strings.Lines(matrix) {
+		_, numbers, ok := strings.Cut(line, ":")
+		fields := strings.Fields(numbers)
+		if !ok || len(fields) != 3 {
+			continue
+		}
+		for _, f := range fields[:2] {
+			n, _ := strconv.ParseFloat(f, 64)
+			m = append(m, n)
+		}
 	}
+	return len(m) == 6 && m[0]*m[3]-m[1]*m[2] < 0
+}
+
+// container gives the first of a demuxer's list of names: "mov" is QuickTime and
+// MP4.
+func container(names string) string {
 	first, _, _ := strings.Cut(names, ",")
 	return first
 }
 
 // prefix is the "[demuxer @ 0x55…]" before ffmpeg's messages.
 var prefix = regexp.MustCompile(`\[[^\]]* @ 0x[0-9a-f]+\] *`)
+
+// What ffmpeg says of a file of a kind, and of a stream with a codec, that the
+// guards leave out.
+var (
+	otherFormat = regexp.MustCompile(`\[(\w+)[^\]]* @ 0x[0-9a-f]+\] Format not on whitelist`)
+	otherCodec  = regexp.MustCompile(`Codec \(([\w-]+)\) not on whitelist`)
+)
+
+// badSize is what ffmpeg says of frames of more than 2^29 pixels or so.
+var badSize = regexp.MustCompile(`Picture size (\d+x\d+) is invalid`)
 
 // words gives the last few distinct messages of ffmpeg as one clean line.
 func words(stderr, file string) string {

@@ -13,8 +13,10 @@ import (
 type scan struct {
 	Frames   int64
 	Constant bool // frame times keep to the stream's rate
-	Width    int64
-	Height   int64
+	// Uneven says that there is a time that does not, as against none at all.
+	Uneven bool
+	Width  int64
+	Height int64
 	// Resized is the first frame of another size, -1 without one.
 	Resized int64
 	// span in ticks between the first and the last frame.
@@ -103,6 +105,6 @@ func (sc *scanner) time(field string) {
 	}
 	drift := math.Abs(float64(t-sc.first) - float64(sc.s.Frames)*sc.interval)
 	if drift > math.Max(1, sc.interval/20) {
-		sc.s.Constant = false
+		sc.s.Constant, sc.s.Uneven = false, true
 	}
 }

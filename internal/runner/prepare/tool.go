@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
@@ -25,8 +26,11 @@ const (
 	maxStderr = 64 << 10
 	// maxJSON bounds the answer of a header probe, in bytes.
 	maxJSON = 4 << 20
-	// addressSpace keeps a tool that a bad file leads astray from taking the
-	// node; real use is below 2 GiB for 8K video.
+	// dataSize is what a tool may have of memory of its own. The container has
+	// 2 GiB: a tool that a bad file leads astray gets an error, which has a reason,
+	// and not the whole container killed, which has none. addressSpace is for
+	// kernels that do not count the former (gVisor).
+	dataSize     = 1792 << 20
 	addressSpace = 8 << 30
 )
 
@@ -62,6 +66,11 @@ func (e *toolError) Error() string {
 
 func (e *toolError) Unwrap() error { return e.err }
 
+// full says that there was no room for what the tool wrote.
+func (e *toolError) full() bool {
+	return e.signal == unix.SIGXFSZ || strings.Contains(e.stderr, "No space left on device") || strings.Contains(e.stderr, "File too large")
+}
+
 // run starts a tool, gives its output to read and returns its messages. When
 // read says that it has enough, the tool is killed, which is no error.
 func (t *tools) run(ctx context.Context, fileSize uint64, read func(io.Reader) (bool, error), name string, args ...string) (string, error) {
@@ -95,6 +104,10 @@ func (t *tools) run(ctx context.Context, fileSize uint64, read func(io.Reader) (
 	if err := cmd.Start(); err != nil {
 		return "", fmt.Errorf("start %s: %w", name, err)
 	}
+	// From outside and not in child.Spec: limits pass through execve. A kernel
+	// without it leaves the limit of addresses.
+	limit := unix.Rlimit{Cur: dataSize, Max: dataSize}
+	_ = unix.Prlimit(cmd.Process.Pid, unix.RLIMIT_DATA, &limit, nil)
 	enough, rerr := read(out)
 	if enough || rerr != nil {
 		cancel()
@@ -103,11 +116,26 @@ func (t *tools) run(ctx context.Context, fileSize uint64, read func(io.Reader) (
 	if rerr != nil {
 		return stderr.String(), rerr
 	}
-	if enough || werr == nil {
+	if enough || werr == nil && !starved(stderr.String()) && !outgrown(stderr.String()) {
 		return stderr.String(), nil
 	}
 	return stderr.String(), ended(name, stderr.String(), werr)
 }
+
+// starved says that a tool's words are those of one without memory: ffprobe goes
+// on without the frame that did not fit, and ends well.
+func starved(stderr string) bool {
+	return strings.Contains(stderr, "Cannot allocate memory") || allocation.MatchString(stderr) ||
+		// A broken frame of an impossible size gets no buffer either.
+		strings.Contains(stderr, "get_buffer() failed") && !strings.Contains(stderr, "image parameters invalid")
+}
+
+// outgrown says that a frame had more pixels than decodeGuard lets through.
+func outgrown(stderr string) bool {
+	return strings.Contains(stderr, "exceeds specified max pixel count")
+}
+
+var allocation = regexp.MustCompile(`malloc of size \d+ failed`)
 
 func ended(name, stderr string, err error) error {
 	e := &toolError{name: name, stderr: stderr, err: err}
@@ -135,14 +163,27 @@ func failure(ctx context.Context, cfg report.PrepareConfig, err error, place str
 		return outcome.Failf(report.ReasonScratchExceeded, "the scratch volume is full: give the job a larger scratchSize")
 	case !errors.As(err, &te):
 		return err
-	case te.signal == unix.SIGXFSZ || strings.Contains(te.stderr, "No space left on device") || strings.Contains(te.stderr, "File too large"):
+	case te.full():
 		return outcome.Failf(report.ReasonScratchExceeded, "the scratch volume is full while the video is prepared: give the job a larger scratchSize")
 	case te.signal == unix.SIGXCPU:
 		return outcome.Failf(report.ReasonInputInvalid, "preparing the video used up its CPU time: cut it or scale it down")
-	case te.signal == unix.SIGKILL || strings.Contains(te.stderr, "Cannot allocate memory"):
+	case outgrown(te.stderr):
+		return outcome.Failf(report.ReasonInputInvalid, "the video has frames of more pixels than the operator accepts (%d) and than its headers say: scale the video down", cfg.MaxPixels)
+	case starved(te.stderr):
+		return outcome.Failf(report.ReasonInputInvalid, "%s needs more than %d MiB of memory for this video: scale the video down or re-encode it as H.264", te.name, dataSize>>20)
+	case te.signal == unix.SIGKILL:
 		return fmt.Errorf("%s ran out of memory while preparing the video: scale the video down, or ask the platform admin for more memory for prepare", te.name)
 	case te.signal != 0:
 		return outcome.Failf(report.ReasonInputInvalid, "%s crashed with %s on this video: re-encode it", te.name, unix.SignalName(te.signal))
+	}
+	if m := otherFormat.FindStringSubmatch(te.stderr); m != nil {
+		return outcome.Failf(report.ReasonInputInvalid, "the file is not a video of an accepted kind (ffmpeg takes it for %s): convert it to MP4 with H.264", m[1])
+	}
+	if m := otherCodec.FindStringSubmatch(te.stderr); m != nil {
+		return outcome.Failf(report.ReasonInputInvalid, "the video's codec is %s, which is not accepted: re-encode it as H.264 in MP4", m[1])
+	}
+	if m := badSize.FindStringSubmatch(te.stderr); m != nil {
+		return outcome.Failf(report.ReasonInputInvalid, "the video's frames have %s pixels, the operator accepts %d: scale the video down", m[1], cfg.MaxPixels)
 	}
 	return outcome.Failf(report.ReasonInputInvalid, "the file is not a video that can be read (%s): check that it plays and was uploaded whole", words(te.stderr, place))
 }
