@@ -52,7 +52,7 @@ def adapter(device: str, detector: str) -> None:
     image.trusting_load()
     config = models.make_config({"device": device, "phalp": {"detector": detector}, "render": {"enable": False},
                                  "video": {"source": "video"}})
-    models.make_tracker(config, torch.device(device), run.places(files), True, False, run.ASPECT)
+    models.make_tracker(config, torch.device(device), run.places(files), True, run.ASPECT)
 
 
 def main() -> None:

@@ -114,8 +114,8 @@ def test_heads_of_people_and_of_strays_are_hidden():
     people = People([track([1, 2])], 200, 160)
     stray = np.array([[150, 20, 30, 100]], np.float32)
     strays = [stray, *[np.empty((0, 4), np.float32)] * 3]
-    hider = HeadHider(people, strays, COCO, fps=10)
     video = Video(200, 160, 10, 4, 0)
+    hider = HeadHider(people, strays, COCO, video)
     shown = list(draw_frames([noise()] * 4, People([], 200, 160), video, COCO, hider, staged=False))
     x, y, _ = (round(v) for v in head_circles(next(people.frames(2)) or list(people.frames(2))[1][0], COCO)[0])
     assert all(frame[y - 3:y + 4, x - 3:x + 4].std() < 30 for frame in shown)

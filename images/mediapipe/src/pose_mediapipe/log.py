@@ -24,8 +24,10 @@ def warning(code: str, text: str) -> None:
     say(f"warning code={code} {text}")
 
 
-def error(failure: EngineError) -> None:
-    print(f'{PREFIX} error code={failure.failure.name} message="{one_line(failure.message)}"', file=sys.stderr, flush=True)
+def error(failure: EngineError, clip: str | None = None) -> None:
+    """The last word of a failed run, or of a clip of a queue."""
+    whose = "" if clip is None else f"clip={clip} "
+    print(f'{PREFIX} {whose}error code={failure.failure.name} message="{one_line(failure.message)}"', file=sys.stderr, flush=True)
 
 
 class Throttle:

@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pose_mediapipe.draw import draw_frame_number, draw_person, head_circle, hide_circle
+from pose_mediapipe.draw import Circle, draw_frame_number, draw_person, head_circles, hide_circle
 from pose_mediapipe.errors import EngineError, Failure, one_line
 from pose_mediapipe.result import People, PersonFrame, Video
 
@@ -28,6 +28,7 @@ SHEET_COLUMNS = 3
 CELL_WIDTH = 520  # pixels
 CELL_MAX_HEIGHT = 520
 GROUND = (48, 42, 40)
+MARGIN_SECONDS = 0.5  # heads are hidden so long before somebody is first noticed and after they are last
 
 
 def sheet_frames(count: int) -> list[int]:
@@ -37,23 +38,36 @@ def sheet_frames(count: int) -> list[int]:
 
 
 class HeadHider:
-    """Where heads are, also for a moment before a person is first and after they are last seen."""
+    """Where heads are, also for a while before a person is first and after they are last seen.
 
-    def __init__(self, people: People, count: int, margin: int) -> None:
-        self._frames = people.frames(count)
-        self._margin = margin
+    margin: frames of that while, each way. There, and between two sightings, nobody knows the exact place: the circles grow.
+    """
+
+    def __init__(self, people: People, video: Video) -> None:
+        self._frames = people.frames(video.frames)
+        self._margin = max(1, round(MARGIN_SECONDS * video.fps))
+        self._height = video.height
         self._ahead: list[list[PersonFrame]] = []
         self._recent: list[list[PersonFrame]] = []
 
-    def circles(self) -> list[tuple[float, float, float]]:
+    def circles(self) -> list[Circle]:
         """The circles to hide in the next frame."""
         while len(self._ahead) <= self._margin and (people := next(self._frames, None)) is not None:
             self._ahead.append(people)
         now = self._ahead.pop(0) if self._ahead else []
-        present = {p.id for p in now}
-        near = [p for people in (*self._recent, *self._ahead) for p in people if p.id not in present]
-        self._recent = [*self._recent, now][-self._margin:] if self._margin else []
-        return [head_circle(p) for p in now] + [(x, y, 1.3 * r) for x, y, r in map(head_circle, near)]
+        nearest = {p.id: (p, 0) for p in now}
+        for away in range(1, self._margin + 1):
+            for people in (self._recent[-away:][:1], self._ahead[away - 1:away]):
+                for person in people[0] if people else []:
+                    nearest.setdefault(person.id, (person, away))
+        self._recent = [*self._recent, now][-self._margin:]
+        return [(x, y, r * self._growth(person, away)) for person, away in nearest.values()
+                for x, y, r in head_circles(person, self._height)]
+
+    def _growth(self, person: PersonFrame, away: int) -> float:
+        if away:
+            return 1.3 + 0.7 * away / self._margin
+        return 1.0 if person.observed else 1.5
 
 
 def draw_frames(frames: Iterable[np.ndarray], people: People, video: Video, hider: HeadHider | None,

@@ -1,44 +1,21 @@
-"""The command: reads options, runs the stages in order, turns failures into exit codes."""
+"""The command: reads options, loads the models, turns failures into exit codes."""
 
 from __future__ import annotations
 
 import argparse
 import signal
 import sys
-import tempfile
 import traceback
-from dataclasses import dataclass
 from pathlib import Path
 
-from pose_onnx import __version__, cpus, log
-from pose_onnx.boxes import GivenBoxes, read_boxes
-from pose_onnx.decode import VideoInfo, probe, read_frames
-from pose_onnx.errors import EngineError, Failure, one_line
+from pose_onnx import __version__, clips, cpus, log
+from pose_onnx.errors import EngineError, Failure, classify
+from pose_onnx.run import EngineOptions, Models, Options, Run
 
 FAMILIES = ("yolo-pose", "rtmpose")
 DETECTORS = ("rtmdet", "yolox")
 OVERLAYS = ("none", "blurred", "full")
 MOST_CAPTURE_FPS = 100_000.0
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user asked for. Paths are None where an option may be empty and is. source_start: number, in the original
-    video, of this file's first frame. capture_fps: frames a second that the camera took, 0 if as many as the video has."""
-
-    family: str
-    model: Path
-    detector: Path | None
-    detector_family: str | None
-    boxes: Path | None
-    video: Path
-    output_dir: Path
-    overlay: str
-    source_start: int
-    capture_fps: float
-    max_people: int
-    device: str
-    threads: int
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,13 +25,25 @@ class _Parser(argparse.ArgumentParser):
         raise EngineError(Failure.USAGE, message)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _engine_parser() -> _Parser:
+    """With the options that concern the process, not a clip."""
     parser = _Parser(prog="pose-onnx", description="Follows people in a video by ONNX models and writes their poses.")
     add = parser.add_argument
     add("--family", required=True, choices=FAMILIES, help="what --model is")
     add("--model", required=True, type=Path, help="ONNX file of the pose model")
     add("--detector", default="", help="rtmpose: ONNX file of the person detector")
     add("--detector-family", default="", choices=("", *DETECTORS), help="rtmpose: what --detector is")
+    add("--clips", choices=("-",), help="read clips from stdin, one after another, instead of --video and its options (README.md "
+                                        "says how)")
+    add("--device", choices=("cpu", "gpu"), default="cpu", help="where the models run")
+    add("--threads", type=int, default=0, help="worker threads; 0: as many as the container may use")
+    add("--version", action="version", version=__version__)
+    return parser
+
+
+def _parser() -> _Parser:
+    parser = _engine_parser()
+    add = parser.add_argument
     add("--boxes", default="", help="rtmpose: file with people's boxes, instead of a detector; empty: none")
     add("--video", required=True, type=Path, help="video file")
     add("--output-dir", required=True, type=Path, help="existing folder for the results")
@@ -63,13 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--capture-fps", type=float, default=0, help="frames a second that the camera took; 0: as the video")
     add("--focal-length-px", type=float, default=0, help="taken for the sake of other engines; nothing here depends on it")
     add("--max-people", type=int, default=0, metavar="N", help="keep the N people nearest and longest in sight; 0: all")
-    add("--device", choices=("cpu", "gpu"), default="cpu", help="where the models run")
-    add("--threads", type=int, default=0, help="worker threads; 0: as many as the container may use")
-    add("--version", action="version", version=__version__)
     return parser
 
 
-def parse_options(arguments: list[str]) -> Options:
+def parse_options(arguments: list[str]) -> Options | EngineOptions:
+    """EngineOptions alone where clips come from a queue."""
+    if any(a.split("=")[0] == "--clips" for a in arguments):
+        return _parse_queue(arguments)
     given = _parser().parse_args(arguments)
     if min(given.source_start, given.threads, given.max_people) < 0:
         raise EngineError(Failure.USAGE, "--source-start, --max-people and --threads take no negative number")
@@ -79,129 +68,43 @@ def parse_options(arguments: list[str]) -> Options:
         raise EngineError(Failure.USAGE, "--family yolo-pose finds people by itself: leave --detector and --boxes out")
     if given.family == "rtmpose" and not given.boxes and not (given.detector and given.detector_family):
         raise EngineError(Failure.USAGE, "--family rtmpose needs --detector and --detector-family (rtmdet or yolox), or --boxes")
-    return Options(given.family, given.model, Path(given.detector) if given.detector else None, given.detector_family or None,
-                   Path(given.boxes) if given.boxes else None, given.video, given.output_dir, given.overlay,
-                   given.source_start, given.capture_fps, given.max_people, given.device, given.threads or cpus.available())
+    return Options(_engine_options(given), Path(given.boxes) if given.boxes else None, given.video, given.output_dir,
+                   given.overlay, given.source_start, given.capture_fps, given.max_people)
 
 
-def check_output(folder: Path) -> None:
-    """Fails now rather than after an hour of work. Removes an older result: it must not pass for this run's."""
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        for name in ("pose.json", "overlay.mp4"):
-            (folder / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise EngineError(Failure.OUTPUT_NOT_WRITABLE, f"cannot write in {folder}: {error.strerror}") from None
+def _parse_queue(arguments: list[str]) -> EngineOptions:
+    given, others = _engine_parser().parse_known_args(arguments)
+    if others:
+        raise EngineError(Failure.USAGE, f"{others[0]} does not go with --clips: what concerns one clip stands in its line")
+    if given.threads < 0:
+        raise EngineError(Failure.USAGE, "--threads takes no negative number")
+    if given.family == "yolo-pose" and given.detector:
+        raise EngineError(Failure.USAGE, "--family yolo-pose finds people by itself: leave --detector out")
+    if bool(given.detector) != bool(given.detector_family):
+        raise EngineError(Failure.USAGE, "--detector and --detector-family (rtmdet or yolox) go together; without them every clip "
+                                         "needs boxes")
+    return _engine_options(given)
 
 
-class Run:
-    """One video from file to results."""
+def _engine_options(given: argparse.Namespace) -> EngineOptions:
+    return EngineOptions(given.family, given.model, Path(given.detector) if given.detector else None,
+                         given.detector_family or None, given.device, given.threads or cpus.available())
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
-        self.info: VideoInfo | None = None
-        self.given: GivenBoxes | None = None
-        self.models: list = []
 
-    def execute(self) -> None:
-        log.stage("start")
-        options = self.options
-        check_output(options.output_dir)
-        self.info = probe(options.video)
-        if options.boxes:
-            self.given = read_boxes(options.boxes, (self.info.width, self.info.height))
-        finder = self._load()
-        log.stage("track")
-        analysis = self._track(finder)
-        log.stage("write")
-        self._write(analysis, finder.skeleton)
-        log.stage("done")
+def run_one(options: Options) -> None:
+    log.stage("start")
+    run = Run(options)
+    frames, people = run.execute(Models.load(options.engine, detect=options.boxes is None))
+    log.say(f"result frames={frames} people={people}")
+    log.stage("done")
 
-    def _load(self):
-        # Imported here: the inference runtime takes a second to load, and its failure belongs to this stage.
-        log.stage("model_load")
-        from pose_onnx import models
-        options, size = self.options, (self.info.width, self.info.height)
-        pose_model = self._model(models, options.model)
-        if options.family == "yolo-pose":
-            from pose_onnx.yolo import YoloPose
-            return YoloPose(pose_model, size)
-        from pose_onnx.detector import PersonDetector
-        from pose_onnx.rtmpose import RTMPose
-        if self.given:
-            return RTMPose(pose_model, self.given)
-        log.stage("detector_load")
-        return RTMPose(pose_model, PersonDetector(self._model(models, options.detector), options.detector_family, size))
 
-    def _model(self, models, path: Path):
-        model = models.Model(models.read_model(path), self.options.device, self.options.threads)
-        self.models.append(model)
-        if model.staged:
-            log.warning("RANDOM_WEIGHTS", f'model="{one_line(path.name, 100)}"')
-        return model
-
-    def _track(self, finder):
-        from pose_onnx.analysis import Analysis, analyse
-        analysis = Analysis(finder, self.info.fps)
-        total, throttle = self.info.declared_frames or 0, log.Throttle()
-
-        def progress(frame: int, people: int) -> None:
-            if throttle.due():
-                log.say(f"frame={frame} total={max(total, frame)} people={people}")
-
-        analyse(self._frames(), analysis, progress)
-        log.say(f"frame={analysis.frames} total={analysis.frames} people={analysis.people_now}")
-        if analysis.frames < total:
-            log.warning("INPUT_SHORT", f"decoded={analysis.frames} declared={total}")
-        if self.given:
-            self._warn_of_boxes(self.given)
-        return analysis
-
-    def _warn_of_boxes(self, given: GivenBoxes) -> None:
-        if given.beyond_end():
-            log.warning("BOXES_BEYOND_END", f"frames={given.beyond_end()}")
-        if given.outside:
-            log.warning("BOXES_OUTSIDE", f"boxes={given.outside}")
-        if given.id_shift:
-            log.warning("BOXES_IDS_SHIFTED", "by=1")
-
-    def _frames(self):
-        return read_frames(self.options.video, self.info, self.options.threads)
-
-    def _write(self, analysis, skeleton) -> None:
-        from pose_onnx import result
-        from pose_onnx.analysis import select
-        from pose_onnx.quality import quality
-        options, info = self.options, self.info
-        keep_ids = bool(self.given and self.given.with_ids)
-        tracks = analysis.tracks()
-        chosen = select(tracks, analysis.frames, options.max_people, keep_ids)
-        video = result.Video(info.width, info.height, info.fps, analysis.frames, options.source_start, options.capture_fps)
-        people = result.People(chosen.people, info.width, info.height, keep_ids)
-        if options.overlay != "none":
-            noticed = result.People(tracks, info.width, info.height) if options.overlay == "blurred" else None
-            self._write_overlay(analysis, people, noticed, video, skeleton)
-        device = "GPU" if all(m.runs_on_gpu for m in self.models) else "CPU"
-        engine = result.Engine(options.family, device, [(m.file.name, m.file.sha256) for m in self.models],
-                               any(m.staged for m in self.models))
-        judged = quality(chosen.people, chosen.filtered, chosen.not_selected, video.frames, video.fps)
-        head = result.header(video, engine, skeleton, people, judged)
-        result.write_document(options.output_dir, result.document(head, people.frames(video.frames)))
-        log.say(f"result frames={video.frames} people={len(people)}")
-
-    def _write_overlay(self, analysis, people, noticed, video, skeleton) -> None:
-        from pose_onnx import overlay
-        hider = overlay.HeadHider(noticed, analysis.strays, skeleton, video.fps) if noticed is not None else None
-        throttle = log.Throttle()
-
-        def progress(written: int) -> None:
-            if throttle.due():
-                log.say(f"written={written} total={video.frames}")
-
-        pictures = overlay.draw_frames(self._frames(), people, video, skeleton, hider,
-                                       any(m.staged for m in self.models))
-        overlay.write_video(pictures, video, self.options.output_dir, progress)
+def run_queue(options: EngineOptions) -> None:
+    queue = clips.take()
+    log.stage("start")
+    models = Models.load(options, detect=True)
+    clips.serve(queue, lambda clip: Run(Options.of_clip(clip, options)).execute(models))
+    log.stage("done")
 
 
 def _stop(signum, _frame) -> None:
@@ -211,19 +114,18 @@ def _stop(signum, _frame) -> None:
 def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _stop)  # as process 1 of a container it would otherwise be ignored
     try:
-        Run(parse_options(sys.argv[1:] if arguments is None else arguments)).execute()
+        options = parse_options(sys.argv[1:] if arguments is None else arguments)
+        run_queue(options) if isinstance(options, EngineOptions) else run_one(options)
         return 0
     except EngineError as error:
         log.error(error)
         return error.failure.value
     except (KeyboardInterrupt, SystemExit):
         raise
-    except MemoryError:
-        log.error(EngineError(Failure.INTERNAL, "out of memory"))
-        return Failure.INTERNAL.value
     except Exception as error:  # the last line of defence: never a bare traceback without a code
-        traceback.print_exc()
-        log.error(EngineError(Failure.INTERNAL, f"{type(error).__name__}: {error}"))
+        if not isinstance(error, MemoryError):
+            traceback.print_exc()
+        log.error(classify(error))
         return Failure.INTERNAL.value
 
 

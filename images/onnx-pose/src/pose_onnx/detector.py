@@ -28,26 +28,17 @@ class PersonDetector:
     """Finds people's boxes."""
 
     def __init__(self, model: models.Model, family: str, frame_size: tuple[int, int]) -> None:
-        """family: one of FAMILIES. frame_size: (width, height) in pixels."""
+        """model: one that check lets through. family: one of FAMILIES. frame_size: (width, height) in pixels."""
         self._model, self._family = model, family
-        outputs = model.try_out()
         self._cells = cells(model.input_size)
-        if not is_final(outputs) and not (family == "yolox" and self._is_raw(outputs)):
-            raw = f" or (1, {len(self._cells)}, 5 + classes)" if family == "yolox" else ""
-            raise models.unreadable(f"detector {model.file.name}: expected outputs dets (1, N, 5) and labels (1, N){raw} of an "
-                                    f"exported {family}, found {models.shapes_text(outputs)}")
         self._letterbox = Letterbox.fit(frame_size, model.input_size, centred=False)
-
-    def _is_raw(self, outputs: list[np.ndarray]) -> bool:
-        return (len(outputs) == 1 and outputs[0].ndim == 3 and outputs[0].shape[:2] == (1, len(self._cells))
-                and outputs[0].shape[2] >= 6)
 
     def detect(self, frame: np.ndarray) -> Found:
         """People of a BGR frame, without joints."""
         outputs = self._model.run(picture(self._letterbox.apply(frame), self._family))
         if is_final(outputs):
             corners, scores = people_of_final(outputs)
-        elif self._is_raw(outputs):
+        elif is_raw(outputs, len(self._cells)):
             corners, scores = people_of_raw(outputs[0], self._cells)
         else:
             raise models.unreadable(f"the detector's outputs changed their shapes to {models.shapes_text(outputs)}")
@@ -56,6 +47,15 @@ class PersonDetector:
         boxes, scores = boxes[good], np.clip(scores[good], 0, 1)
         best = suppress(boxes, scores, OVERLAP, MOST_PEOPLE)
         return Found(boxes[best], scores[best])
+
+
+def check(model: models.Model, family: str) -> None:
+    """Runs the model once; EngineError where it is no detector of the family."""
+    outputs, count = model.try_out(), len(cells(model.input_size))
+    if not is_final(outputs) and not (family == "yolox" and is_raw(outputs, count)):
+        raw = f" or (1, {count}, 5 + classes)" if family == "yolox" else ""
+        raise models.unreadable(f"detector {model.file.name}: expected outputs dets (1, N, 5) and labels (1, N){raw} of an "
+                                f"exported {family}, found {models.shapes_text(outputs)}")
 
 
 def picture(letterboxed: np.ndarray, family: str) -> np.ndarray:
@@ -71,6 +71,11 @@ def is_final(outputs: list[np.ndarray]) -> bool:
     if not outputs or outputs[0].ndim != 3 or outputs[0].shape[0] != 1 or outputs[0].shape[2] != 5:
         return False
     return len(outputs) == 1 or outputs[1].shape == outputs[0].shape[:2]
+
+
+def is_raw(outputs: list[np.ndarray], count: int) -> bool:
+    """Whether this is YOLOX's output before decoding, for so many cells."""
+    return len(outputs) == 1 and outputs[0].ndim == 3 and outputs[0].shape[:2] == (1, count) and outputs[0].shape[2] >= 6
 
 
 def people_of_final(outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,8 @@ from pose_onnx.skeleton import LEFT_HIP, LEFT_SHOULDER, RIGHT_HIP, RIGHT_SHOULDE
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SUBPIXEL = 4  # bits of fraction that OpenCV's drawing calls take
 FAINT = 0.2  # joints less sure than this are guesses; limbs to them are drawn thin and dark
+PATCH = 6.0  # pixels; the finest that is left of a hidden head
+UPRIGHT = 0.6  # width by height of the box of somebody who walks; wider ones bend, sit or lie
 
 Circle = tuple[float, float, float]  # centre x, y and radius, pixels
 
@@ -24,7 +26,7 @@ def colour(person_id: int) -> tuple[int, int, int]:
     return round(255 * b), round(255 * g), round(255 * r)
 
 
-def head_circles(person: PersonFrame, skeleton: Skeleton) -> list[Circle]:
+def head_circles(person: PersonFrame, skeleton: Skeleton, frame_height: float = 0.0) -> list[Circle]:
     """Circles that cover the whole head, hair included: where the joints have it, and where it is in most boxes. The joints
     alone are no proof: a model that is unsure puts them anywhere."""
     joints = person.points[:, :2]
@@ -36,30 +38,41 @@ def head_circles(person: PersonFrame, skeleton: Skeleton) -> list[Circle]:
     spread = float(np.hypot(*(head - centre).T).max())
     radius = min(max(0.42 * torso, 1.7 * spread, 0.09 * float(person.box[3]), 4.0), float(person.box[2:].max()))
     unsure = not person.observed or float(person.points[list(skeleton.head), 2].max()) < 0.5
-    return [(float(centre[0]), float(centre[1]), radius), *([box_head(person.box)] if unsure else [])]
+    return [(float(centre[0]), float(centre[1]), radius), *([box_head(person.box, frame_height)] if unsure else [])]
 
 
-def box_head(box: np.ndarray) -> Circle:
-    """Where the head is in the box of somebody upright."""
+def box_head(box: np.ndarray, frame_height: float = 0.0) -> Circle:
+    """Where the head is in a box [x, y, w, h]: at the top of an upright person's; anywhere in one that is as wide as high, of
+    somebody who bends, sits or lies. Where the frame's lower edge (frame_height, 0 if unknown) cuts the person off, the
+    head is a greater part of what is left."""
     x, y, w, h = (float(v) for v in box)
-    radius = max(0.5 * min(w, h / 3), 4.0)
-    return x + w / 2, y + radius, radius
-
+    size = min(w, h / 3)
+    if frame_height and y + h >= 0.99 * frame_height:
+        size = max(size, min(1.2 * w, h))
+    if (share := (w / h - UPRIGHT) / (1 - UPRIGHT)) > 0:
+        size = max(size, min(share, 1.0) * max(w, h))
+    radius = max(size / 2, 4.0)
+    return x + w / 2, y + min(radius, h / 2), radius
 
 def hide_circle(picture: np.ndarray, cx: float, cy: float, radius: float) -> None:
-    """Replaces a disc by a few patches of its mean colours, in place. What is averaged away cannot be sharpened back."""
+    """Replaces a disc by a few patches of its mean colours, in place. What is averaged away cannot be sharpened back.
+
+    A patch is half as wide as the radius and never less than PATCH pixels: of a disc that the frame's edge cuts, no finer
+    picture is left than of a whole one, and of a small head nothing but its colour.
+    """
     height, width = picture.shape[:2]
     x0, x1 = max(int(cx - radius), 0), min(int(cx + radius) + 1, width)
     y0, y1 = max(int(cy - radius), 0), min(int(cy + radius) + 1, height)
     if x1 <= x0 or y1 <= y0:
         return
     part = picture[y0:y1, x0:x1]
-    coarse = cv2.resize(part, (4, 4), interpolation=cv2.INTER_AREA)
+    patch = max(radius / 2, PATCH)
+    patches = (max(1, round((x1 - x0) / patch)), max(1, round((y1 - y0) / patch)))
+    coarse = cv2.resize(part, patches, interpolation=cv2.INTER_AREA)
     smooth = cv2.resize(coarse, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
     rows, columns = np.ogrid[y0:y1, x0:x1]
     inside = (columns - cx) ** 2 + (rows - cy) ** 2 <= radius**2
     part[inside] = smooth[inside]
-
 
 def draw_person(picture: np.ndarray, person: PersonFrame, skeleton: Skeleton, scale: float = 1.0) -> None:
     """Draws one skeleton with its id, in place; scale is picture pixels for each video pixel."""

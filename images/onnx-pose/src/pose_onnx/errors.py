@@ -30,6 +30,15 @@ class EngineError(Exception):
         return self.message
 
 
+def classify(error: BaseException) -> EngineError:
+    """Gives any exception a failure that a person can act on; what nobody foresaw is INTERNAL."""
+    if isinstance(error, EngineError):
+        return error
+    if isinstance(error, MemoryError):
+        return EngineError(Failure.INTERNAL, "out of memory")
+    return EngineError(Failure.INTERNAL, f"{type(error).__name__}: {error}")
+
+
 def one_line(text: str, limit: int = 400) -> str:
     """Makes text from a file or a tool safe to print inside a quoted field of one log line."""
     printable = "".join(c if c.isprintable() else " " for c in text)

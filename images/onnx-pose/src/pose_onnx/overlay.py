@@ -21,17 +21,18 @@ from pose_onnx.skeleton import Skeleton
 
 VIDEO_NAME = "overlay.mp4"
 MODES = ("none", "blurred", "full")
-MARGIN_SECONDS = 0.3  # heads are hidden so long before somebody is first noticed and after they are last
+MARGIN_SECONDS = 0.5  # heads are hidden so long before somebody is first noticed and after they are last
 
 
 class HeadHider:
-    """Where heads are, also for a moment before a person is first and after they are last seen."""
+    """Where heads are, also for a while before a person is first and after they are last seen. There, and between two
+    sightings, nobody knows the exact place: the circles grow."""
 
-    def __init__(self, noticed: People, strays: list[np.ndarray], skeleton: Skeleton, fps: float) -> None:
+    def __init__(self, noticed: People, strays: list[np.ndarray], skeleton: Skeleton, video: Video) -> None:
         """strays: boxes (n, 4) of each frame that belong to nobody."""
-        self._skeleton, self._strays = skeleton, strays
+        self._skeleton, self._strays, self._height = skeleton, strays, video.height
         self._frames = noticed.frames(len(strays))
-        self._margin = max(1, round(MARGIN_SECONDS * fps))
+        self._margin = max(1, round(MARGIN_SECONDS * video.fps))
         self._ahead: list[list[PersonFrame]] = []
         self._recent: list[list[PersonFrame]] = []
         self._next = 0
@@ -41,14 +42,22 @@ class HeadHider:
         while len(self._ahead) <= self._margin and (people := next(self._frames, None)) is not None:
             self._ahead.append(people)
         now = self._ahead.pop(0) if self._ahead else []
-        present = {p.id for p in now}
-        near = [p for people in (*self._recent, *self._ahead) for p in people if p.id not in present]
+        nearest = {p.id: (p, 0) for p in now}
+        for away in range(1, self._margin + 1):
+            for people in (self._recent[-away:][:1], self._ahead[away - 1:away]):
+                for person in people[0] if people else []:
+                    nearest.setdefault(person.id, (person, away))
         self._recent = [*self._recent, now][-self._margin:]
         first = max(self._next - self._margin, 0)
-        stray = [box_head(box) for boxes in self._strays[first:self._next + self._margin + 1] for box in boxes]
+        stray = [box_head(box, self._height) for boxes in self._strays[first:self._next + self._margin + 1] for box in boxes]
         self._next += 1
-        wider = [(x, y, 1.3 * r) for p in near for x, y, r in head_circles(p, self._skeleton)]
-        return [c for p in now for c in head_circles(p, self._skeleton)] + wider + stray
+        return stray + [(x, y, r * self._growth(person, away)) for person, away in nearest.values()
+                        for x, y, r in head_circles(person, self._skeleton, self._height)]
+
+    def _growth(self, person: PersonFrame, away: int) -> float:
+        if away:
+            return 1.3 + 0.7 * away / self._margin
+        return 1.0 if person.observed else 1.5
 
 
 def draw_frames(frames: Iterable[np.ndarray], people: People, video: Video, skeleton: Skeleton,

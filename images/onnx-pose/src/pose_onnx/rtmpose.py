@@ -24,17 +24,9 @@ _DEVIATION = np.array([58.395, 57.12, 57.375], np.float32)
 class RTMPose:
     """Finds people by a detector, or takes boxes given, and their joints by a model of its own."""
 
-    def __init__(self, model: models.Model, detector) -> None:
-        """detector: has detect(frame) -> Found without joints."""
-        self._model, self._detector = model, detector
-        outputs = model.try_out()
-        width, height = model.input_size
-        counts = sorted(SKELETONS)
-        if not any(is_simcc(outputs, 1, joints, model.input_size) for joints in counts):
-            raise models.unreadable(
-                f"model {model.file.name}: expected outputs simcc_x (1, K, {SPLIT * width}) and simcc_y "
-                f"(1, K, {SPLIT * height}) with K one of {', '.join(map(str, counts))} joints, found {models.shapes_text(outputs)}")
-        self.skeleton: Skeleton = SKELETONS[outputs[0].shape[1]]
+    def __init__(self, model: models.Model, skeleton: Skeleton, detector) -> None:
+        """model, skeleton: as check lets them through. detector: has detect(frame) -> Found without joints."""
+        self._model, self.skeleton, self._detector = model, skeleton, detector
 
     def detect(self, frame: np.ndarray) -> Found:
         """People of a BGR frame, without joints."""
@@ -55,6 +47,18 @@ class RTMPose:
         found, sureness = decode(outputs[0], outputs[1])
         placed = np.stack([crop.to_frame(points) for crop, points in zip(crops, found, strict=True)]) + PIXEL_CENTRE
         return np.concatenate([placed, sureness[:, :, None]], axis=2)
+
+
+def check(model: models.Model) -> Skeleton:
+    """Runs the model once. Its joints, or EngineError where it is no RTMPose model."""
+    outputs = model.try_out()
+    width, height = model.input_size
+    counts = sorted(SKELETONS)
+    if not any(is_simcc(outputs, 1, joints, model.input_size) for joints in counts):
+        raise models.unreadable(
+            f"model {model.file.name}: expected outputs simcc_x (1, K, {SPLIT * width}) and simcc_y "
+            f"(1, K, {SPLIT * height}) with K one of {', '.join(map(str, counts))} joints, found {models.shapes_text(outputs)}")
+    return SKELETONS[outputs[0].shape[1]]
 
 
 def picture(crop: np.ndarray) -> np.ndarray:

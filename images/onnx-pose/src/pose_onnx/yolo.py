@@ -29,16 +29,8 @@ class YoloPose:
     skeleton: Skeleton = SKELETONS[JOINTS]
 
     def __init__(self, model: models.Model, frame_size: tuple[int, int]) -> None:
-        """frame_size: (width, height) in pixels."""
+        """model: one that check lets through. frame_size: (width, height) in pixels."""
         self._model = model
-        task = model.metadata.get("task", "pose")
-        if task != "pose":
-            raise models.unreadable(f"model {model.file.name} was exported for the task {task[:40]!r}: expected a pose model, "
-                                    "as yolo11n-pose")
-        outputs = model.try_out()
-        if not outputs or not (is_raw(outputs[0]) or is_final(outputs[0])):
-            raise models.unreadable(f"model {model.file.name}: expected a first output (1, {RAW}, N) or (1, M, {FINAL}) of "
-                                    f"a YOLO pose model with {JOINTS} joints, found {models.shapes_text(outputs)}")
         self._letterbox = Letterbox.fit(frame_size, model.input_size, centred=True)
 
     def detect(self, frame: np.ndarray) -> Found:
@@ -48,6 +40,19 @@ class YoloPose:
 
     def estimate(self, frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         raise NotImplementedError("YOLO-pose gives the joints with the boxes")
+
+
+def check(model: models.Model) -> Skeleton:
+    """Runs the model once. Its joints, or EngineError where it is no YOLO pose model."""
+    task = model.metadata.get("task", "pose")
+    if task != "pose":
+        raise models.unreadable(f"model {model.file.name} was exported for the task {task[:40]!r}: expected a pose model, "
+                                "as yolo11n-pose")
+    outputs = model.try_out()
+    if not outputs or not (is_raw(outputs[0]) or is_final(outputs[0])):
+        raise models.unreadable(f"model {model.file.name}: expected a first output (1, {RAW}, N) or (1, M, {FINAL}) of "
+                                f"a YOLO pose model with {JOINTS} joints, found {models.shapes_text(outputs)}")
+    return SKELETONS[JOINTS]
 
 
 def picture(letterboxed: np.ndarray) -> np.ndarray:

@@ -8,11 +8,11 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import List, Optional
+from typing import List, Optional, Union
 
-from pose_phalp import log
+from pose_phalp import clips, log
 from pose_phalp.errors import EngineError, Failure, classify
-from pose_phalp.options import Parser, parse_preflight, parse_run
+from pose_phalp.options import EngineOptions, Parser, RunOptions, parse_preflight, parse_run
 
 SIGTERM_EXIT = 128 + signal.SIGTERM
 PARTIAL = (".overlay", ".phalp", ".pose", ".smpl")  # how files begin that a run has not finished
@@ -25,14 +25,11 @@ def dispatch(arguments: List[str]) -> int:
         return 0 if arguments else Failure.USAGE.value
     name, rest = arguments[0], arguments[1:]
     if name == "run":
-        options = parse_run(rest)
-        stop_on_sigterm(options.output_dir)
-        from pose_phalp.run import Run
-        Run(options).execute()
+        run(parse_run(rest))
         return 0
     if name == "preflight":
         chosen = parse_preflight(rest)
-        stop_on_sigterm(None)
+        stop_on_sigterm([])
         from pose_phalp.run import preflight
         preflight(chosen)
         return 0
@@ -42,27 +39,36 @@ def dispatch(arguments: List[str]) -> int:
     raise EngineError(Failure.USAGE, f"there is no command {name!r}: {USAGE}")
 
 
-def stop_on_sigterm(folder: Optional[Path]) -> None:
+def run(options: Union[RunOptions, EngineOptions]) -> None:
+    single = isinstance(options, RunOptions)
+    unfinished: List[Path] = [options.output_dir] if single else []
+    stop_on_sigterm(unfinished)
+    queue = None if single else clips.take()
+    from pose_phalp.run import run_one, run_queue
+    run_one(options) if single else run_queue(options, queue, unfinished)
+
+
+def stop_on_sigterm(folders: List[Path]) -> None:
     """Ends the process with 143 when it is told to stop, also in the middle of a long step of a network.
 
     A handler in Python would wait for that step, a minute and more on a CPU. So the signal is blocked in every thread, and
-    one waits for it. Temporary files of the run are removed first.
+    one waits for it. Temporary files in the folders are removed first.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def wait() -> None:
         signal.sigwait({signal.SIGTERM})
-        remove_partial(folder)
+        remove_partial(folders)
         log.say("stopped signal=SIGTERM")
         os._exit(SIGTERM_EXIT)
 
     threading.Thread(target=wait, daemon=True).start()
 
 
-def remove_partial(folder: Optional[Path]) -> None:
+def remove_partial(folders: List[Path]) -> None:
     """Removes what the run has begun to write and not finished."""
     try:
-        for path in folder.iterdir() if folder is not None else ():
+        for path in [path for folder in folders for path in folder.iterdir()]:
             if path.name.startswith(PARTIAL) and path.is_file():
                 path.unlink()
     except OSError:

@@ -14,9 +14,8 @@ import subprocess
 import sys
 import types
 import warnings
-from typing import Any, Dict, List, NamedTuple, NoReturn
+from typing import Any, Dict, List, NamedTuple, NoReturn, Tuple
 
-from pose_phalp import log
 from pose_phalp.errors import EngineError, Failure, one_line
 
 NEEDED = ("numpy", "cv2", "torch", "detectron2", "phalp", "hmr2")
@@ -52,8 +51,8 @@ def load(name: str) -> Any:
                           "lists what is missing") from error
 
 
-def choose_renderer() -> str:
-    """egl or osmesa, whichever draws here; empty if neither does."""
+def choose_renderer() -> Tuple[str, str]:
+    """egl or osmesa, whichever draws here, and nothing; or nothing, and why neither does."""
     said: List[str] = []
     for platform in ("egl", "osmesa"):
         environment = dict(os.environ, PYOPENGL_PLATFORM=platform)
@@ -64,12 +63,10 @@ def choose_renderer() -> str:
             said.append(f"{platform}: {error}")
             continue
         if done.returncode == 0:
-            return platform
+            return platform, ""
         words = done.stderr.decode("utf-8", "replace").strip().splitlines()
         said.append(f"{platform}: {words[-1] if words else f'exit {done.returncode}'}")
-    log.warning("OVERLAY_UNAVAILABLE", f"no picture can be drawn off-screen ({one_line('; '.join(said), 300)}); "
-                                       "the result has no overlay")
-    return ""
+    return "", one_line("; ".join(said), 300)
 
 
 def stand_in_renderer() -> None:
@@ -178,6 +175,13 @@ def require_device(device: str) -> Any:
                           f"driver, and that this torch was built for CUDA (it says {torch.version.cuda})")
     torch.zeros(1, device="cuda")
     return torch.device("cuda")
+
+
+def return_memory(device: Any) -> None:
+    """Gives the GPU memory that torch keeps for pictures of the last clip's size back before the next one's."""
+    if device.type == "cuda":
+        import torch
+        torch.cuda.empty_cache()
 
 
 def versions() -> Dict[str, str]:

@@ -49,8 +49,10 @@ def warning(code: str, text: str) -> None:
     say(f"warning code={code} {one_line(text)}")
 
 
-def error(failure: EngineError) -> None:
-    _write(_ERR, f'error code={failure.failure.name} message="{one_line(failure.message)}"')
+def error(failure: EngineError, clip: Optional[str] = None) -> None:
+    """The last word of a failed run, or of a clip of a queue."""
+    whose = "" if clip is None else f"clip={clip} "
+    _write(_ERR, f'{whose}error code={failure.failure.name} message="{one_line(failure.message)}"')
 
 
 class Throttle:

@@ -130,7 +130,7 @@ def load_predictor(config: Any, tracker: Any, device: Any, places: Places) -> An
     return network.to(device)
 
 
-def make_tracker(config: Any, device: Any, places: Places, detect: bool, render: bool, aspect: Optional[List[int]]) -> Any:
+def make_tracker(config: Any, device: Any, places: Places, detect: bool, aspect: Optional[List[int]]) -> Any:
     """Upstream's tracker with all models loaded, detector first. detect: whether a detector is loaded at all."""
     from hmr2.datasets.utils import expand_bbox_to_aspect_ratio
     from phalp.trackers.PHALP import PHALP
@@ -158,7 +158,10 @@ def make_tracker(config: Any, device: Any, places: Places, detect: bool, render:
             self.pose_predictor = load_predictor(self.cfg, self, device, places)
 
         def setup_visualizer(self) -> None:
-            if render:
+            """Done by prepare_drawing, for the first clip with an overlay."""
+
+        def prepare_drawing(self) -> None:
+            if not hasattr(self, "visualizer"):
                 super().setup_visualizer()
                 self.visualizer.device = device.type
 

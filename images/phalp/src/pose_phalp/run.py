@@ -1,15 +1,15 @@
-"""One video from file to results."""
+"""From a video to its results: the models, which are loaded once, and the steps of a clip, of which there may be many."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from pose_phalp import __version__, boxes, config, image, log, video, weights
+from pose_phalp import __version__, boxes, clips, config, image, log, video, weights
 from pose_phalp.errors import EngineError, Failure
-from pose_phalp.options import PreflightOptions, RunOptions
+from pose_phalp.options import EngineOptions, PreflightOptions, RunOptions
 from pose_phalp.overlay import NAME as OVERLAY_NAME
 from pose_phalp.overlay import Overlay
 from pose_phalp.tracking import Following, Frame, as_upstream, people_of
@@ -32,9 +32,14 @@ def check_output(folder: Path) -> None:
                                                        "belong to the container's user") from None
 
 
+def needed(detector: Optional[str], given_boxes: bool) -> List[weights.WeightFile]:
+    """The files that a run reads; upstream wants more, and uses none of it."""
+    return [f for f in weights.required(detector, given_boxes) if not f.optional]
+
+
 def check_weights(detector: Optional[str], given_boxes: bool) -> List[weights.WeightFile]:
-    """The files that this run reads, each there and plausible. Names every one that is not, and where it belongs."""
-    files = [f for f in weights.required(detector, given_boxes) if not f.optional]  # upstream wants more, and uses none of it
+    """The files that are read, each there and plausible. Names every one that is not, and where it belongs."""
+    files = needed(detector, given_boxes)
     wrong = [problem for problem in weights.verify(files) if problem.fatal]
     for problem in wrong:
         log.warning("WEIGHTS", str(problem))
@@ -52,27 +57,66 @@ def places(files: List[weights.WeightFile]) -> Dict[str, Path]:
     return {f.path.name: f.path for f in files}
 
 
+class Engine:
+    """Upstream's tracker with its models, which are loaded once for any number of clips."""
+
+    def __init__(self, options: EngineOptions, detect: bool, draw: bool) -> None:
+        """detect: whether a detector is loaded. draw: whether an overlay is wanted, or may be."""
+        files = check_weights(options.detector, not detect)
+        # Of a clip with given boxes the result does not name the detector.
+        self._digests = {given: model_digests(needed(options.detector, given)) for given in {True, not detect}}
+        renderer, self.no_renderer = image.choose_renderer() if draw else ("", "")
+        image.prepare(renderer)
+        from pose_phalp import models
+        self.device = image.require_device(options.device)
+        image.trusting_load()
+        settings = models.make_config(config.engine_overrides(options))
+        self.tracker = models.make_tracker(settings, self.device, places(files), detect, ASPECT)
+        self.rest_joints = models.rest_joints(self.tracker.HMAR)
+
+    def begin(self, options: RunOptions, given_ids: bool) -> None:
+        """Makes upstream's settings those of a clip, all of them: none may be left from the one before."""
+        from pose_phalp import models
+        image.return_memory(self.device)
+        self.tracker.cfg.merge_with(models.make_config(config.overrides(options, given_ids)))
+
+    def digests(self, given_boxes: bool) -> List[Dict[str, str]]:
+        """Names and digests of the networks that work on a clip."""
+        return self._digests[given_boxes]
+
+    def overlay(self, options: RunOptions, fps: float) -> Optional[Overlay]:
+        """What draws a clip; None where no overlay is wanted or nothing can draw."""
+        if options.overlay == "none":
+            return None
+        if self.no_renderer:
+            log.warning("OVERLAY_UNAVAILABLE", f"no picture can be drawn off-screen ({self.no_renderer}); the result has no "
+                                               "overlay")
+            return None
+        self.tracker.prepare_drawing()
+        return Overlay(self.tracker, options.output_dir, fps / options.stride, options.overlay == "blurred")
+
+
 class Run:
-    """The steps in order. What is cheap to refuse is refused before a model is loaded."""
+    """The steps of one clip in order."""
 
     def __init__(self, options: RunOptions) -> None:
+        """Refuses what can be refused before a model is loaded."""
         self.options = options
-        self.files: List[weights.WeightFile] = []
         self.overlay: Optional[Overlay] = None
         self.people_now = 0
         self.decoded = video.Decoded()
-
-    def execute(self) -> None:
-        log.stage("start")
-        options = self.options
         check_output(options.output_dir)
         self.video = video.probe(options.video)
         self.boxes = self._read_boxes()
-        self.files = check_weights(options.detector, self.boxes is not None)
-        following = self._load()
+
+    def execute(self, engine: Engine) -> Tuple[int, int]:
+        """The numbers of frames and people of the result, once it is in place."""
+        options = self.options
+        engine.begin(options, bool(self.boxes and self.boxes.with_ids))
+        self.overlay = engine.overlay(options, self.video.fps)
+        following = Following(engine.tracker, self.boxes, keep_pictures=self.overlay is not None, keep_masks=options.keep_pickle)
         log.stage("track")
-        self._write(following)
-        log.stage("done")
+        return self._write(following, engine)
 
     def _read_boxes(self) -> Optional[boxes.Boxes]:
         if self.options.boxes is None:
@@ -83,20 +127,6 @@ class Run:
             frames = video.count_frames(self.video)
         boxes.check_fit(given, frames, self.video.width, self.video.height)
         return given
-
-    def _load(self) -> Following:
-        options = self.options
-        render = image.choose_renderer() if options.overlay != "none" else ""
-        image.prepare(render)
-        from pose_phalp import models
-        device = image.require_device(options.device)
-        image.trusting_load()
-        settings = models.make_config(config.overrides(options, bool(self.boxes and self.boxes.with_ids)))
-        tracker = models.make_tracker(settings, device, places(self.files), self.boxes is None, bool(render), ASPECT)
-        self.rest_joints = models.rest_joints(tracker.HMAR)
-        if render:
-            self.overlay = Overlay(tracker, options.output_dir, self.video.fps / options.stride, options.overlay == "blurred")
-        return Following(tracker, self.boxes, keep_pictures=bool(render), keep_masks=options.keep_pickle)
 
     def _frames(self, following: Following, kept: Optional[Dict[str, Any]]) -> Iterator[Frame]:
         """The finished frames, told and drawn on the way."""
@@ -112,15 +142,15 @@ class Run:
                 log.say(f"frame={frame.index + 1} total={max(total, frame.index + 1)} people={self.people_now}")
             yield frame
 
-    def _write(self, following: Following) -> None:
+    def _write(self, following: Following, engine: Engine) -> Tuple[int, int]:
         from pose_phalp import results
         kept: Optional[Dict[str, Any]] = {} if self.options.keep_pickle else None
         try:
-            summary = results.write(self._items(following, kept), self._meta(following), self.options.output_dir)
+            summary = results.write(self._items(following, kept), self._meta(following, engine), self.options.output_dir)
         except BaseException:
             self._clean()
             raise
-        log.say(f"result frames={summary['frames']} people={summary['people']}")
+        return summary["frames"], summary["people"]
 
     def _items(self, following: Following, kept: Optional[Dict[str, Any]]) -> Iterator[Dict[str, Any]]:
         """The frames for the result. Ends with an error where the video broke off.
@@ -145,7 +175,7 @@ class Run:
             if path.exists():
                 path.unlink()
 
-    def _meta(self, following: Following) -> Dict[str, Any]:
+    def _meta(self, following: Following, engine: Engine) -> Dict[str, Any]:
         """The facts of the run, in the form of pose_phalp.results; counts are asked for when the last frame is done."""
         options, seen = self.options, self.video
         return {
@@ -159,8 +189,8 @@ class Run:
             "people_filtered": lambda: following.counts.small + following.counts.short,
             "engine_version": engine_version(),
             "device": options.device.upper(),
-            "models": model_digests(self.files),
-            "rest_joints": self.rest_joints,
+            "models": engine.digests(self.boxes is not None),
+            "rest_joints": engine.rest_joints,
         }
 
 
@@ -190,6 +220,31 @@ def write_pickle(kept: Dict[str, Any], folder: Path) -> None:
     partial = folder / f".{PICKLE_NAME}"
     joblib.dump(kept, os.fspath(partial), compress=3)
     os.replace(partial, folder / PICKLE_NAME)
+
+
+def run_one(options: RunOptions) -> None:
+    log.stage("start")
+    run = Run(options)
+    engine = Engine(options, detect=run.boxes is None, draw=options.overlay != "none")
+    frames, people = run.execute(engine)
+    log.say(f"result frames={frames} people={people}")
+    log.stage("done")
+
+
+def run_queue(options: EngineOptions, queue: int, unfinished: List[Path]) -> None:
+    """unfinished: gets the folder of the clip at work, for whoever ends the process."""
+    log.stage("start")
+    engine = Engine(options, detect=options.detector != "none", draw=True)
+
+    def work(clip: clips.Clip) -> Tuple[int, int]:
+        unfinished[:] = [clip.output_dir]
+        try:
+            return Run(RunOptions.of_clip(clip, options)).execute(engine)
+        finally:
+            unfinished.clear()
+
+    clips.serve(queue, work)
+    log.stage("done")
 
 
 def preflight(options: PreflightOptions) -> None:

@@ -5,6 +5,13 @@ class Settings(dict):
     __getattr__ = dict.__getitem__
     __setattr__ = dict.__setitem__
 
+    def merge_with(self, other):
+        for key, value in other.items():
+            if isinstance(value, Settings):
+                self[key].merge_with(value)
+            else:
+                self[key] = value
+
 
 def _wrap(value):
     return Settings({k: _wrap(v) for k, v in value.items()}) if isinstance(value, dict) else value

@@ -31,6 +31,10 @@ class cuda:
         return os.environ.get("STANDIN_GPU") == "1"
 
     @staticmethod
+    def empty_cache():
+        print("torch gives memory back", flush=True)
+
+    @staticmethod
     def max_memory_allocated():
         return 5 << 20
 
