@@ -119,6 +119,10 @@ test: debian-packages lint verify test-unit test-engine test-e2e ## All of it.
 figures: ## Print the figures that the README names (sizes, times), measured here.
 	go run ./hack/figures
 
+.PHONY: bench
+bench: $(VERSITYGW) ## Compare downloads and uploads with other clients, side by side in one run.
+	$(MAKE) -C hack/transfer bench
+
 .PHONY: fleet
 fleet: kube $(KWOK) ## Simulate what a GPU whose detector always crashes costs a hundred jobs.
 	go run ./hack/fleet

@@ -71,6 +71,10 @@ func TestNothingIsComputedTwice(t *testing.T) {
 		t.Fatalf("want one attempt after a look that found nothing, have %+v\n%s", first.Status.Lookup, describe(first))
 	}
 
+	// While the first one is still there: it is what is offered.
+	t.Run("a job of another name and place", func(t *testing.T) {
+		reused(t, finish(t, job("reuse-b", engine, "good.mp4", reusing, into("elsewhere/b"))), "reuse-a")
+	})
 	t.Run("a job that is made again", func(t *testing.T) {
 		again := finish(t, job("reuse-a", engine, "good.mp4", reusing))
 		if again.UID == first.UID {
@@ -80,9 +84,6 @@ func TestNothingIsComputedTwice(t *testing.T) {
 		if again.Status.Output.ManifestSHA256 != first.Status.Output.ManifestSHA256 {
 			t.Error("it has another result")
 		}
-	})
-	t.Run("a job of another name and place", func(t *testing.T) {
-		reused(t, finish(t, job("reuse-b", engine, "good.mp4", reusing, into("elsewhere/b"))), "reuse-a")
 	})
 	t.Run("not for other frames", func(t *testing.T) {
 		j := finish(t, job("reuse-c", engine, "good.mp4", reusing, func(j *v1alpha1.PoseJob) { j.Spec.Video.Frames.End = 20 }))
@@ -203,8 +204,8 @@ func TestVerifyAndPurge(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, code := plugin(t, "purge", "purge", "--yes")
-	if code != 0 || !strings.Contains(out, "note.txt") {
-		t.Errorf("purge ended with %d and does not name what it kept:\n%s", code, out)
+	if code != 0 || !strings.Contains(out, "removed 1 results") {
+		t.Errorf("purge ended with %d:\n%s", code, out)
 	}
 	if left := keys(t, "purge"); fmt.Sprint(left) != fmt.Sprint([]string{namespace + "/purge/note.txt"}) {
 		t.Errorf("left behind: %v", left)
