@@ -15,6 +15,7 @@ import (
 	"github.com/pose-dev/pose-operator/controllers/internal/learn"
 	"github.com/pose-dev/pose-operator/controllers/internal/policy"
 	"github.com/pose-dev/pose-operator/controllers/internal/render"
+	"github.com/pose-dev/pose-operator/controllers/posebatch"
 	"github.com/pose-dev/pose-operator/controllers/poseengine"
 	"github.com/pose-dev/pose-operator/controllers/posejob"
 	"github.com/pose-dev/pose-operator/controllers/progress"
@@ -40,6 +41,9 @@ type Options struct {
 	ProgressAddress, ProgressHost string
 	Clock                         clock.PassiveClock
 	Learning                      Learning
+	// Batches runs PoseBatches too, for which the manager needs the rights to keep
+	// ConfigMaps.
+	Batches bool
 }
 
 // Learning across jobs.
@@ -67,23 +71,9 @@ func Setup(mgr ctrl.Manager, o Options) error {
 	}
 	changed := make(chan event.GenericEvent, announcements)
 	store := &progress.Store{}
-	if o.ProgressAddress != "" {
-		reviews, err := authenticationclient.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
-		if err != nil {
-			return fmt.Errorf("make the client for token reviews: %w", err)
-		}
-		server := &progress.Server{Address: o.ProgressAddress, Client: mgr.GetClient(), Reviews: reviews, Clock: o.Clock, Store: store, Changed: changed}
-		ca, err := server.Certify([]string{o.ProgressHost})
-		if err != nil {
-			return err
-		}
-		o.Settings.Progress = &report.ProgressConfig{
-			URL:   "https://" + o.ProgressHost + ":" + progressPort(o.ProgressAddress) + report.ProgressPath,
-			CAPEM: ca, IntervalSeconds: progressIntervalSeconds,
-		}
-		if err := mgr.Add(server); err != nil {
-			return fmt.Errorf("add the progress server: %w", err)
-		}
+	server, err := listen(mgr, &o, store, changed)
+	if err != nil {
+		return err
 	}
 	nodes := posejob.Nodes{Client: mgr.GetClient()}
 	recorder := mgr.GetEventRecorder("pose-operator")
@@ -109,7 +99,38 @@ func Setup(mgr ctrl.Manager, o Options) error {
 	if err := engines.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up the PoseEngine controller: %w", err)
 	}
+	if !o.Batches {
+		return nil
+	}
+	if err := posebatch.Setup(mgr, posebatch.Options{Policy: o.Policy, Settings: o.Settings, Progress: server, Clock: o.Clock}); err != nil {
+		return fmt.Errorf("set up the PoseBatch controller: %w", err)
+	}
 	return nil
+}
+
+// listen adds the server that takes progress, and tells the pods of it; nil where
+// there is to be none.
+func listen(mgr ctrl.Manager, o *Options, store *progress.Store, changed chan event.GenericEvent) (*progress.Server, error) {
+	if o.ProgressAddress == "" {
+		return nil, nil
+	}
+	reviews, err := authenticationclient.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("make the client for token reviews: %w", err)
+	}
+	server := &progress.Server{Address: o.ProgressAddress, Client: mgr.GetClient(), Reviews: reviews, Clock: o.Clock, Store: store, Changed: changed}
+	ca, err := server.Certify([]string{o.ProgressHost})
+	if err != nil {
+		return nil, err
+	}
+	o.Settings.Progress = &report.ProgressConfig{
+		URL:   "https://" + o.ProgressHost + ":" + progressPort(o.ProgressAddress) + report.ProgressPath,
+		CAPEM: ca, IntervalSeconds: progressIntervalSeconds,
+	}
+	if err := mgr.Add(server); err != nil {
+		return nil, fmt.Errorf("add the progress server: %w", err)
+	}
+	return server, nil
 }
 
 // progressPort is the port of an address such as ":8443".

@@ -16,7 +16,7 @@ var (
 	GroupVersion = schema.GroupVersion{Group: "pose.dev", Version: "v1alpha1"}
 
 	schemeBuilder = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
-		s.AddKnownTypes(GroupVersion, &PoseJob{}, &PoseJobList{}, &PoseEngine{}, &PoseEngineList{})
+		s.AddKnownTypes(GroupVersion, &PoseJob{}, &PoseJobList{}, &PoseEngine{}, &PoseEngineList{}, &PoseBatch{}, &PoseBatchList{})
 		metav1.AddToGroupVersion(s, GroupVersion)
 		return nil
 	})

@@ -82,6 +82,7 @@ func run(ctx context.Context, f flags) error {
 	err = controllers.Setup(mgr, controllers.Options{
 		Policy:   config.Policy,
 		Learning: config.Learning.options(),
+		Batches:  !config.Batches.Disabled,
 		Reuse:    controllers.Reuse{Default: config.Reuse.Default, CrossNamespace: config.Reuse.CrossNamespace},
 		Settings: controllers.Settings{
 			RunnerImage: config.Images.Runner, MediaImage: config.Images.Media,
@@ -150,7 +151,8 @@ func newManager(f flags) (ctrl.Manager, error) {
 	return mgr, nil
 }
 
-// cacheOptions keep memory small: only pods of PoseJobs, without managedFields.
+// cacheOptions keep memory small: only pods of PoseJobs and records of PoseBatches,
+// without managedFields.
 func cacheOptions(namespaces []string) (cache.Options, error) {
 	ours, err := labels.NewRequirement(v1alpha1.LabelJobUID, selection.Exists, nil)
 	if err != nil {
@@ -158,7 +160,11 @@ func cacheOptions(namespaces []string) (cache.Options, error) {
 	}
 	o := cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
-		ByObject:         map[client.Object]cache.ByObject{&corev1.Pod{}: {Label: labels.NewSelector().Add(*ours)}},
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Pod{}: {Label: labels.NewSelector().Add(*ours)},
+			// Of a batch's ConfigMaps the records alone: its lists are read when needed.
+			&corev1.ConfigMap{}: {Label: labels.SelectorFromSet(labels.Set{v1alpha1.LabelBatchPart: v1alpha1.PartRecord})},
+		},
 	}
 	if len(namespaces) > 0 {
 		o.DefaultNamespaces = map[string]cache.Config{}

@@ -25,6 +25,8 @@ type Config struct {
 	Limits Limits `json:"limits"`
 	// Reuse of results that were computed before.
 	Reuse Reuse `json:"reuse"`
+	// Batches of many videos.
+	Batches Batches `json:"batches"`
 	// Learning from the attempts of all jobs.
 	Learning Learning `json:"learning"`
 }
@@ -63,6 +65,12 @@ type Reuse struct {
 	Default v1alpha1.ReusePolicy `json:"default,omitempty"`
 	// CrossNamespace offers the results of other namespaces too.
 	CrossNamespace bool `json:"crossNamespace,omitempty"`
+}
+
+// Batches says whether PoseBatches are run.
+type Batches struct {
+	// Disabled runs none: the manager then needs no rights to ConfigMaps.
+	Disabled bool `json:"disabled,omitempty"`
 }
 
 // Learning says whether jobs learn from the attempts of others.

@@ -35,6 +35,7 @@ func TestReadConfig(t *testing.T) {
 		"engines without pose-runner": {text: images + "policy: {enginesWithoutRunner: true}", want: base(func(c *Config) { c.Policy.EnginesWithoutRunner = true })},
 		"learning by one tenant":      {text: images + "learning: {singleTenant: true}", want: base(func(c *Config) { c.Learning.SingleTenant = true })},
 		"reuse":                       {text: images + "reuse: {default: IfVerified, crossNamespace: true}", want: base(func(c *Config) { c.Reuse = Reuse{Default: "IfVerified", CrossNamespace: true} })},
+		"no batches":                  {text: images + "batches: {disabled: true}", want: base(func(c *Config) { c.Batches.Disabled = true })},
 		"no learning":                 {text: images + "learning: {disabled: true}", want: base(func(c *Config) { c.Learning.Disabled = true })},
 
 		"nothing":                             {text: "", err: "images.runner and images.media must be set"},
@@ -95,8 +96,8 @@ func TestLearningBecomesTheControllers(t *testing.T) {
 
 func TestCacheOptions(t *testing.T) {
 	all, err := cacheOptions(nil)
-	if err != nil || all.DefaultNamespaces != nil || len(all.ByObject) != 1 {
-		t.Errorf("cacheOptions(nil) = %+v, %v; want every namespace and pods by label", all, err)
+	if err != nil || all.DefaultNamespaces != nil || len(all.ByObject) != 2 {
+		t.Errorf("cacheOptions(nil) = %+v, %v; want every namespace, and pods and ConfigMaps by label", all, err)
 	}
 	two, err := cacheOptions([]string{"a", "b"})
 	if err != nil || len(two.DefaultNamespaces) != 2 {

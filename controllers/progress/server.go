@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -53,6 +54,8 @@ type Server struct {
 	Reviews authenticationclient.TokenReviewsGetter
 	Clock   clock.PassiveClock
 	Store   *Store
+	// Clips takes the lists of batches; nil takes none.
+	Clips ClipsTaker
 	// Changed gets the job whose progress changed. Sends never block for long:
 	// a full channel drops the announcement, the next report brings another.
 	Changed chan<- event.GenericEvent
@@ -60,6 +63,7 @@ type Server struct {
 	cert     tls.Certificate
 	mu       sync.Mutex
 	reviewed map[[32]byte]identity
+	lists    atomic.Int32
 }
 
 type identity struct {
@@ -99,6 +103,7 @@ func (s *Server) Certify(dnsNames []string) (caPEM string, err error) {
 func (s *Server) Start(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+report.ProgressPath, s.take)
+	mux.HandleFunc("POST "+report.ClipsPath, s.takeClips)
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		WriteTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
@@ -198,13 +203,22 @@ func (s *Server) identify(ctx context.Context, header string) (identity, error) 
 
 // job that the pod is a live attempt of.
 func (s *Server) job(ctx context.Context, id identity) (*v1alpha1.PoseJob, bool) {
+	pod, ok := s.pod(ctx, id)
+	if !ok {
+		return nil, false
+	}
+	owner := metav1.GetControllerOf(pod)
+	if owner == nil || owner.Kind != "PoseJob" {
+		return nil, false
+	}
+	return &v1alpha1.PoseJob{ObjectMeta: metav1.ObjectMeta{Namespace: id.namespace, Name: owner.Name}}, true
+}
+
+// pod that a token is bound to, as the manager knows it.
+func (s *Server) pod(ctx context.Context, id identity) (*corev1.Pod, bool) {
 	var pod corev1.Pod
 	if err := s.Client.Get(ctx, types.NamespacedName{Namespace: id.namespace, Name: id.pod}, &pod); err != nil {
 		return nil, false
 	}
-	owner := metav1.GetControllerOf(&pod)
-	if string(pod.UID) != id.uid || owner == nil || owner.Kind != "PoseJob" {
-		return nil, false
-	}
-	return &v1alpha1.PoseJob{ObjectMeta: metav1.ObjectMeta{Namespace: id.namespace, Name: owner.Name}}, true
+	return &pod, string(pod.UID) == id.uid
 }

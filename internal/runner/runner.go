@@ -15,7 +15,9 @@ import (
 	"github.com/pose-dev/pose-operator/internal/runner/deliver"
 	"github.com/pose-dev/pose-operator/internal/runner/exec"
 	"github.com/pose-dev/pose-operator/internal/runner/fetch"
+	"github.com/pose-dev/pose-operator/internal/runner/index"
 	"github.com/pose-dev/pose-operator/internal/runner/layout"
+	"github.com/pose-dev/pose-operator/internal/runner/list"
 	"github.com/pose-dev/pose-operator/internal/runner/lookup"
 	"github.com/pose-dev/pose-operator/internal/runner/outcome"
 	"github.com/pose-dev/pose-operator/internal/runner/prepare"
@@ -90,6 +92,10 @@ func run(ctx context.Context, cfg *report.Config, l layout.Layout, stdout io.Wri
 		t.Purge, err = purge.Run(ctx, *cfg.Purge, cfg.Job, l, stdout)
 	case report.RoleVerify:
 		t.Verify, err = verify.Run(ctx, *cfg.Verify, l, stdout)
+	case report.RoleList:
+		t.List, err = list.Run(ctx, *cfg.List, l, stdout)
+	case report.RoleIndex:
+		t.Index, err = index.Run(ctx, *cfg.Index, cfg.Job, l, stdout)
 	}
 	switch {
 	case err == nil:

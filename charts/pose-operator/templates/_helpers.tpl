@@ -85,6 +85,8 @@ policy:
 reuse:
   default: {{ $c.reuse.default }}
   crossNamespace: {{ $c.reuse.crossNamespace }}
+batches:
+  disabled: {{ $c.batches.disabled }}
 learning:
   disabled: {{ $c.learning.disabled }}
   singleTenant: {{ $c.learning.singleTenant }}

@@ -5,16 +5,11 @@
 package progress
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -32,12 +27,10 @@ const (
 // Client takes the newest progress and pushes it now and then. A nil Client
 // drops all.
 type Client struct {
-	url       string
-	tokenFile string
-	interval  time.Duration
-	role      report.Role
-	http      *http.Client
-	log       io.Writer
+	interval time.Duration
+	role     report.Role
+	poster   *Poster // nil pushes nothing
+	log      io.Writer
 
 	mu      sync.Mutex
 	latest  *report.Progress
@@ -54,21 +47,12 @@ type Client struct {
 // Start makes a Client. A nil cfg prints only.
 func Start(cfg *report.ProgressConfig, tokenFile string, role report.Role, log io.Writer) *Client {
 	c := &Client{
-		tokenFile: tokenFile, role: role, log: log,
+		role: role, log: log,
 		changed: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	if cfg != nil && cfg.URL != "" {
-		roots := x509.NewCertPool()
-		roots.AppendCertsFromPEM([]byte(cfg.CAPEM))
-		c.url = cfg.URL
 		c.interval = time.Duration(max(1, cfg.IntervalSeconds)) * time.Second
-		c.http = &http.Client{
-			Transport: &http.Transport{
-				// A pinned root and no proxy: the token must reach the manager only.
-				TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-			},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}
+		c.poster = NewPoster(*cfg, tokenFile)
 	}
 	go c.loop()
 	return c
@@ -131,7 +115,7 @@ func (c *Client) flush(timeout time.Duration, last bool) {
 		return
 	}
 	c.print(*p, last)
-	if c.http == nil {
+	if c.poster == nil {
 		return
 	}
 	if err := c.push(*p, timeout); err != nil && !c.complained {
@@ -150,11 +134,6 @@ func (c *Client) print(p report.Progress, last bool) {
 }
 
 func (c *Client) push(p report.Progress, timeout time.Duration) error {
-	// Read each time: the kubelet rotates the token.
-	token, err := os.ReadFile(c.tokenFile)
-	if err != nil {
-		return err
-	}
 	body, err := json.Marshal(p)
 	if err != nil {
 		return err
@@ -164,20 +143,9 @@ func (c *Client) push(p report.Progress, timeout time.Duration) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
-	if err != nil {
-		return err
+	status, err := c.poster.Post(ctx, body)
+	if err == nil && status >= http.StatusMultipleChoices {
+		err = fmt.Errorf("the manager answered %d %s", status, http.StatusText(status))
 	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
-	resp, err := c.http.Do(r)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4096))
-	if resp.StatusCode >= 300 {
-		return fmt.Errorf("the manager answered %s", resp.Status)
-	}
-	return nil
+	return err
 }
