@@ -89,7 +89,7 @@ func TestABatchOfVideos(t *testing.T) {
 
 	t.Run("another one finds what is done", func(t *testing.T) {
 		again := batch(t, "clips-again", engine, "clips")
-		if c := again.Status.Counts; c == nil || c.Failed != 1 || c.Succeeded != 2 {
+		if c := again.Status.Counts; c == nil || c.Failed != 1 || c.Succeeded != 2 || c.Reused != 2 {
 			t.Fatalf("counts %+v\nconditions %+v", c, again.Status.Conditions)
 		}
 	})

@@ -118,6 +118,31 @@ func TestLookupRejects(t *testing.T) {
 	}
 }
 
+// TestLookupTakesWhatANeighbourLeft: a result of another job of the namespace that
+// lies at the output will do as it is, and stays that job's. One that will not do is
+// not overwritten.
+func TestLookupTakesWhatANeighbourLeft(t *testing.T) {
+	t.Parallel()
+	for name, w := range worlds(t) {
+		w.put("videos/v.mp4", "a video")
+		w.compute("videos/v.mp4", "team-a/run", "uid9-1", jobRef("team-a", "first", "uid-9"), nil)
+		before := w.read("team-a/run/manifest.json")
+		at := func(c *report.LookupConfig) { c.URI = w.base + "/team-a/run" }
+		rep, out := w.look(at)
+		if rep == nil || rep.Reused == nil || rep.Reused.From.Name != "first" || !strings.HasSuffix(rep.Reused.Result.URI, "/team-a/run/attempts/uid9-1") {
+			t.Fatalf("%s: %+v\n%s", name, rep, out)
+		}
+		if !bytes.Equal(w.read("team-a/run/manifest.json"), before) {
+			t.Errorf("%s: the pointer was changed", name)
+		}
+		w.put("videos/v.mp4", "another video")
+		m, code, out := w.pod().run(w.lookup(at))
+		if code != 1 || m.Reason != report.ReasonDeliveryFailed || m.Temporary || !strings.Contains(m.Message, "belongs to the job team-a/first") {
+			t.Errorf("%s: another video: code %d %+v\n%s", name, code, m, out)
+		}
+	}
+}
+
 // TestLookupCopies: the result of another job becomes one of this.
 func TestLookupCopies(t *testing.T) {
 	t.Parallel()
@@ -200,7 +225,9 @@ func TestLookupRefuses(t *testing.T) {
 			"a web page": {func(c *report.LookupConfig) {
 				c.Video.URI, c.Store.HTTPAllowedHosts = srv.URL+"/v.mp4", []string{"127.0.0.1"}
 			}, report.ReasonInputUnavailable, "404"},
-			"another's":     {func(c *report.LookupConfig) { c.URI = w.base + "/team-a/run" }, report.ReasonDeliveryFailed, "belongs to the job team-a/run"},
+			"another's": {func(c *report.LookupConfig) {
+				c.URI, c.Request, c.Recipes = w.base+"/team-a/run", "sha256:other", []string{"sha256:9"}
+			}, report.ReasonDeliveryFailed, "belongs to the job team-a/run"},
 			"somebody's":    {func(c *report.LookupConfig) { c.URI = w.base + "/team-a/taken" }, report.ReasonDeliveryFailed, "somebody else"},
 			"a bad scheme":  {func(c *report.LookupConfig) { c.URI = "https://h/x" }, report.ReasonDeliveryFailed, "https"},
 			"a bad attempt": {func(c *report.LookupConfig) { c.AttemptID = "../x" }, report.ReasonConfig, "../x"},

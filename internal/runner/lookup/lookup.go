@@ -37,6 +37,9 @@ type look struct {
 	sink storage.Sink
 	now  time.Time
 	want want
+	// refused is why the job may not deliver here, where a result of a neighbour (of
+	// another job of the namespace) lies at the output that may do as it is.
+	refused error
 }
 
 // Run looks at the places of a job. An error of type *outcome.Failure that is not
@@ -106,6 +109,9 @@ func (k *look) first(ctx context.Context) ([]found, error) {
 		wait.Go(func() { results = k.find(ctx) })
 	}
 	wait.Wait()
+	if f := (*outcome.Failure)(nil); errors.As(output, &f) && !f.Temporary && k.neighbour(results) {
+		k.refused, output = output, nil
+	}
 	// What cannot pass comes before what may.
 	for _, err := range []error{video, boxes, output} {
 		var f *outcome.Failure
@@ -120,6 +126,18 @@ func (k *look) first(ctx context.Context) ([]found, error) {
 	}
 	return results, nil
 }
+
+// neighbour says whether another job of the namespace has its result at the output.
+func (k *look) neighbour(results []found) bool {
+	if len(results) == 0 || results[0].err != nil || results[0].result.Pointer == nil {
+		return false
+	}
+	owner := results[0].result.Pointer.Job
+	return owner.Namespace == k.job.Namespace && !same(owner, k.job)
+}
+
+// inPlaceOnly says that the job may have what lies at its output, and write nothing.
+func (k *look) inPlaceOnly() bool { return k.refused != nil }
 
 // comparable says whether the job knows what its result is made of.
 func (k *look) comparable() bool { return k.cfg.Request != "" || len(k.cfg.Recipes) > 0 }

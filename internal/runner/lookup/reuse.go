@@ -77,6 +77,9 @@ func (k *look) reuse(ctx context.Context, all []found) (*report.ReusedResult, st
 			}
 		}
 	}()
+	if k.inPlaceOnly() {
+		all = all[:1] // the others would have to be copied here
+	}
 	if !k.comparable() {
 		return nil, "what a result of this job is made of is not known, for not all of its images are pinned by digest", nil
 	}
@@ -105,7 +108,7 @@ func (k *look) reuse(ctx context.Context, all []found) (*report.ReusedResult, st
 			break
 		}
 	}
-	return nil, sum(reasons), nil
+	return nil, sum(reasons), k.refused
 }
 
 // sum tells in one line why none of several results will do. Nothing lies at the own
@@ -149,10 +152,13 @@ func (k *look) unfit(f *found) string {
 func (k *look) mine(r *verify.Found) bool { return r.Pointer != nil && same(r.Pointer.Job, k.job) }
 
 // take makes a result the job's own: it checks every file, copies them below the
-// job's output where they are another's, and sets the root's pointer. It gives the
+// job's output where they are another's, and sets the root's pointer. A neighbour's
+// stays as and where it is: its pointer leads to what the job asks for. It gives the
 // attempt's folder, or says why the result will not do after all.
 func (k *look) take(ctx context.Context, f *found) (id, why string, err error) {
 	switch folder, below := k.below(f); {
+	case k.inPlaceOnly():
+		return f.result.Pointer.AttemptID, k.check(ctx, f.store, f.result), nil
 	case f.own && k.mine(f.result):
 		id, why = f.result.Pointer.AttemptID, k.check(ctx, f.store, f.result)
 	case below && same(f.result.Manifest.Job, k.job):
