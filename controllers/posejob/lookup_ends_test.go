@@ -2,6 +2,7 @@ package posejob_test
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -252,25 +253,20 @@ func TestRestartsWhileLooking(t *testing.T) {
 	})
 }
 
-// Somebody else writes the job all the time: what is decided on an old version is
-// not done.
+// Somebody else writes the job time and again: what is decided on an old version is
+// not done. Each conflict makes the next try wait twice as long, so the writes are
+// bounded.
 func TestConflictsWhileLooking(t *testing.T) {
 	p := newPlace(t).withEngine()
 	p.start()
 	job := p.submit("run", reusing)
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for i := 0; ; i++ {
-			select {
-			case <-stop:
-				return
-			default:
-				_ = api.Patch(ctx, job.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(fmt.Sprintf(`{"metadata":{"annotations":{"n":"%d"}}}`, i))))
-			}
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for i := range 60 {
+			_ = api.Patch(ctx, job.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(fmt.Sprintf(`{"metadata":{"annotations":{"n":"%d"}}}`, i))))
 		}
-	}()
-	defer func() { close(stop); <-stopped }()
+	})
+	defer writer.Wait()
 	p.play(p.lookup(), notFound("nothing"))
 	p.play(p.pod(1), succeeded())
 	j := p.eventually("run", phase(v1alpha1.PhaseSucceeded))
