@@ -234,6 +234,9 @@ const (
 	ReasonBudgetExhausted = "BudgetExhausted"
 	// ReasonIndexFailed: the results are there, and batch.json cannot be written.
 	ReasonIndexFailed = "IndexFailed"
+	// ReasonResultsMissing: every clip succeeded, and not all results were there any
+	// more when batch.json was written.
+	ReasonResultsMissing = "ResultsMissing"
 	// ReasonJobRefused: the API server refused the PoseJob of a clip.
 	ReasonJobRefused = "JobRefused"
 )

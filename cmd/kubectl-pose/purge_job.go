@@ -18,6 +18,7 @@ import (
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers/errand"
 	"github.com/pose-dev/pose-operator/internal/report"
+	"github.com/pose-dev/pose-operator/internal/result"
 )
 
 // videoMount is where the pod that removes a video has the claim that it lies on.
@@ -113,6 +114,9 @@ func (p *purger) targets(ctx context.Context, name string) ([]target, error) {
 			}
 			p.note("PoseJob %s was made of the same video; its results stay", other.Name)
 		}
+		if inPlace(other, job) {
+			p.note("PoseJob %s has this job's result as its own, where it lies, and has none after this", other.Name)
+		}
 		if !copied(other, job) {
 			continue
 		}
@@ -131,10 +135,21 @@ func (p *purger) targets(ctx context.Context, name string) ([]target, error) {
 // copied says whether a job has a copy of what another computed.
 func copied(other, job *v1alpha1.PoseJob) bool {
 	from := other.Status.ReusedFrom
-	if from == nil || other.Status.Output == nil || other.Status.Output.URI == from.URI {
+	if from == nil || from.Job != job.Namespace+"/"+job.Name || other.Status.Output == nil || other.Status.Output.URI == from.URI {
 		return false
 	}
-	return strings.HasPrefix(from.URI, strings.TrimRight(job.Spec.Output.URI, "/")+"/")
+	return below(from.URI, job)
+}
+
+// inPlace says whether another job has, as its own, what this one computed, where it
+// lies.
+func inPlace(other, job *v1alpha1.PoseJob) bool {
+	return other.Name != job.Name && other.Status.ReusedFrom != nil && other.Status.Output != nil && below(other.Status.Output.URI, job)
+}
+
+// below says whether a folder is that of an attempt of the job's.
+func below(uri string, job *v1alpha1.PoseJob) bool {
+	return strings.HasPrefix(uri, strings.TrimRight(job.Spec.Output.URI, "/")+"/"+result.AttemptsDir+"/")
 }
 
 func finished(job *v1alpha1.PoseJob) bool {

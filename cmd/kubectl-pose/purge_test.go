@@ -128,7 +128,7 @@ func TestPurgeOnACluster(t *testing.T) {
 			}
 		}
 		if notes := e.notes.String(); !strings.Contains(notes, "Remove this for good?") || !strings.Contains(notes, "PoseJob copy has a copy of this job's result at s3://results/default/copy/attempts/2; --copies") ||
-			strings.Contains(notes, "in-place") || strings.Contains(notes, "unrelated") {
+			!strings.Contains(notes, "PoseJob in-place has this job's result as its own") || strings.Contains(notes, "unrelated") {
 			t.Errorf("notes\n%s", notes)
 		}
 	})

@@ -42,7 +42,7 @@ func Look(pod *corev1.Pod, container string) Progress {
 	case pod.Status.Phase == corev1.PodFailed:
 		return Progress{Step: "failed", Stuck: fmt.Sprintf("the pod failed: %s %s", pod.Status.Reason, pod.Status.Message)}
 	case pod.Spec.NodeName != "":
-		return Progress{Step: "on node " + pod.Spec.NodeName + ", pulling images and mounting volumes"}
+		return Progress{Step: "on node " + pod.Spec.NodeName + ", pulling images and mounting volumes" + needs(pod)}
 	}
 	return Progress{Step: "made"}
 }
@@ -83,4 +83,22 @@ func Said(t *corev1.ContainerStateTerminated) string {
 		return r.Message
 	}
 	return strings.TrimSpace(t.Reason + " " + t.Message)
+}
+
+// needs names what a pod cannot start without, and what nothing in its status tells
+// of where it is missing.
+func needs(pod *corev1.Pod) string {
+	var names []string
+	for _, v := range pod.Spec.Volumes {
+		switch {
+		case v.Secret != nil:
+			names = append(names, "Secret "+v.Secret.SecretName)
+		case v.PersistentVolumeClaim != nil:
+			names = append(names, "PersistentVolumeClaim "+v.PersistentVolumeClaim.ClaimName)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return ". If it stays so: do these exist in the namespace: " + strings.Join(names, ", ") + "?"
 }

@@ -124,16 +124,25 @@ func (r *Reconciler) step(ctx context.Context, o *observation) error {
 		return fmt.Errorf("list pods of PoseBatch %s: %w", client.ObjectKeyFromObject(o.b), err)
 	}
 	o.pods = pods.Items
-	if !batch.Whole(o.b.Status.Listing) {
-		return r.list(ctx, o)
+	if batch.Whole(o.b.Status.Listing) {
+		return r.run(ctx, o)
 	}
-	return r.run(ctx, o)
+	if end := batch.Deadline(o.b); !end.IsZero() && !o.now.Before(end) {
+		o.end(v1alpha1.ReasonDeadlineExceeded, "the list of clips was not made within spec.activeDeadlineSeconds (%d s)", *o.b.Spec.ActiveDeadlineSeconds)
+		return nil
+	}
+	o.until(batch.Deadline(o.b))
+	return r.list(ctx, o)
 }
 
 // denied says what the policy has against the batch's PoseJobs, of which each would
 // fail for it.
 func (r *Reconciler) denied(b *v1alpha1.PoseBatch) []string {
-	return r.Policy.Denied(batch.Job(b, 0, clips.Clip{URI: "s3://videos/any", Name: "any"}))
+	uri := "s3://videos/any"
+	if list := b.Spec.Videos.List; list != "" {
+		uri = list // the batch's own pods read it as a job's would its video
+	}
+	return r.Policy.Denied(batch.Job(b, 0, clips.Clip{URI: uri, Name: "any"}))
 }
 
 // run a batch whose clips are listed.

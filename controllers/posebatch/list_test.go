@@ -129,7 +129,7 @@ func TestAListByItsPod(t *testing.T) {
 		names = append(names, c.Name+" "+c.URI)
 	}
 	p.g.Expect(names).To(Equal([]string{
-		"a.mov pvc://videos/in/a.mov", "a.mp4 pvc://videos/in/a.mp4", "b pvc://videos/in/b.mov", "deep/er/c%20c pvc://videos/in/deep/er/c%20c.mp4",
+		"a.mov pvc://videos/in/a.mov", "a.mp4 pvc://videos/in/a.mp4", "b.mov pvc://videos/in/b.mov", "deep/er/c%20c.mp4 pvc://videos/in/deep/er/c%20c.mp4",
 	}))
 	if chunk.Immutable == nil || !*chunk.Immutable {
 		t.Error("a chunk can be changed")

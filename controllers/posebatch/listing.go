@@ -169,6 +169,11 @@ func (r *Reconciler) index(o *observation) {
 		o.sooner(max(soon, s.NotBefore.Sub(o.now)))
 		o.rep.Waiting = ""
 	case batch.PodCreate:
+		if why := r.denied(o.b); len(why) > 0 {
+			x.Message = cut(joined(why))
+			o.rep.End = batch.EndOf(&o.rep, x.Message)
+			return
+		}
 		o.act = func(ctx context.Context) error { return r.create(ctx, o.b, v1alpha1.PurposeIndex, x.Attempt) }
 	case batch.PodEnd:
 		o.act = func(ctx context.Context) error { return r.deletePod(ctx, pod) }

@@ -48,7 +48,7 @@ func TestABatchToItsEnd(t *testing.T) {
 	})
 	jobs := p.someJobs(2)
 	j := jobs[0]
-	if j.Spec.Video.URI != "s3://videos/cam/00000.mp4" || j.Spec.Output.URI != "s3://results/"+p.namespace+"/many/cam/00000" ||
+	if j.Spec.Video.URI != "s3://videos/cam/00000.mp4" || j.Spec.Output.URI != "s3://results/"+p.namespace+"/many/cam/00000.mp4" ||
 		j.Spec.Video.CredentialsSecretRef.Name != "in" || j.Spec.Output.CredentialsSecretRef.Name != "out" ||
 		j.Spec.Output.Overlay != v1alpha1.OverlayBlurred || j.Spec.EngineName != "mediapipe" || j.Spec.Reuse != v1alpha1.ReuseIfVerified || j.Spec.StallTimeoutSeconds != 900 {
 		t.Errorf("PoseJob %+v", j.Spec)
@@ -101,7 +101,7 @@ func TestFailuresAreListedAndKept(t *testing.T) {
 		g.Expect(condition(b, v1alpha1.ConditionFinished)).To(Equal("True/ClipsFailed"))
 	})
 	f := b.Status.Failures
-	if len(f) != 2 || f[0].Name != "cam/00002" || f[0].Reason != "InputInvalid" || f[0].Message != "why it is so" || f[1].Name != "cam/00003" || f[1].Index != 3 {
+	if len(f) != 2 || f[0].Name != "cam/00002.mp4" || f[0].Reason != "InputInvalid" || f[0].Message != "why it is so" || f[1].Name != "cam/00003.mp4" || f[1].Index != 3 {
 		t.Errorf("failures %+v", f)
 	}
 	if condition(b, v1alpha1.ConditionStalled) != "True/ClipsFailed" || condition(b, v1alpha1.ConditionComplete) != "" || kstatusOf(t, b) != status.FailedStatus {

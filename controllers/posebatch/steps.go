@@ -1,9 +1,11 @@
 package posebatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -29,8 +31,8 @@ func (r *Reconciler) execute(ctx context.Context, o *observation, steps []batch.
 				return err
 			}
 		case batch.StepCreate, batch.StepLook:
-			if o.failed == nil {
-				o.failed = r.start(ctx, o, s.Clip, s.Kind == batch.StepLook)
+			if o.failed == nil || oneAlone(o.failed) {
+				o.failed = cmp.Or(r.start(ctx, o, s.Clip, s.Kind == batch.StepLook), o.failed)
 				err = lostOf(o.failed)
 			}
 		case batch.StepDelete:
@@ -48,6 +50,12 @@ func (r *Reconciler) execute(ctx context.Context, o *observation, steps []batch.
 		}
 	}
 	return failed
+}
+
+// oneAlone says whether an error may be that of one PoseJob: an admission webhook
+// forbids what it has something against, and others may pass.
+func oneAlone(err error) bool {
+	return apierrors.IsForbidden(err) && !strings.Contains(err.Error(), "exceeded quota") && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
 }
 
 // lostOf gives the errLost in err, or nil.

@@ -79,7 +79,7 @@ func TestABatchOfVideos(t *testing.T) {
 	if f := meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionFailed); f == nil || f.Status != metav1.ConditionTrue {
 		t.Errorf("one video failed, and the batch says %+v", f)
 	}
-	if len(b.Status.Failures) != 1 || b.Status.Failures[0].Name != "broken" || b.Status.Failures[0].Reason != v1alpha1.ReasonInputInvalid {
+	if len(b.Status.Failures) != 1 || b.Status.Failures[0].Name != "broken.mp4" || b.Status.Failures[0].Reason != v1alpha1.ReasonInputInvalid {
 		t.Errorf("failures %+v", b.Status.Failures)
 	}
 	if b.Status.CPUSeconds == 0 || b.Status.Average == nil {
@@ -123,7 +123,7 @@ func index(t *testing.T, b *v1alpha1.PoseBatch) {
 			}
 		}
 	}
-	if fmt.Sprint(frames) != "map[a/one:5 a/two:6]" {
+	if fmt.Sprint(frames) != "map[a/one.mp4:5 a/two.mov:6]" {
 		t.Errorf("the index has %v\n%s", frames, raw)
 	}
 }

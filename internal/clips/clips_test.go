@@ -53,16 +53,16 @@ func TestName(t *testing.T) {
 		keys []string
 		want []string // names, sorted; # is a digest
 	}{
-		"without the endings":                  {[]string{"b.mov", "cam1/a.MP4"}, []string{"b", "cam1/a"}},
+		"with the endings":                     {[]string{"b.mov", "cam1/a.MP4"}, []string{"b.mov", "cam1/a.MP4"}},
 		"an ending that is no video's":         {[]string{"a.v1", "notes"}, []string{"a.v1", "notes"}},
-		"two endings of one name":              {[]string{"a.mp4", "a.mov", "b.mp4"}, []string{"a.mov", "a.mp4", "b"}},
+		"two endings of one name":              {[]string{"a.mp4", "a.mov", "b.mp4"}, []string{"a.mov", "a.mp4", "b.mp4"}},
 		"a name that is another's without":     {[]string{"a.mp4", "a"}, []string{"a", "a.mp4"}},
-		"a folder beside its video":            {[]string{"a.mp4", "a/b.mp4"}, []string{"a", "a/b"}},
-		"what a URI cannot hold":               {[]string{"my video?.mp4", "50%#.mp4"}, []string{"50%25%23", "my%20video%3F"}},
-		"other scripts":                        {[]string{"映像.mp4"}, []string{"映像"}},
-		"parts that mean something of results": {[]string{"attempts/a.mp4", "manifest.json", "batch.json.mp4"}, []string{"attempts_/a", "batch.json_", "manifest.json_"}},
-		"empty parts":                          {[]string{"a//b.mp4"}, []string{"a/b"}},
-		"empty parts beside none":              {[]string{"a//b.mp4", "a/b.mp4"}, []string{"a/b-#", "a/b.mp4"}},
+		"a folder beside its video":            {[]string{"a.mp4", "a/b.mp4"}, []string{"a.mp4", "a/b.mp4"}},
+		"what a URI cannot hold":               {[]string{"my video?.mp4", "50%#.mp4"}, []string{"50%25%23.mp4", "my%20video%3F.mp4"}},
+		"other scripts":                        {[]string{"映像.mp4"}, []string{"映像.mp4"}},
+		"parts that mean something of results": {[]string{"attempts/a.mp4", "manifest.json", "batch.json.mp4"}, []string{"attempts_/a.mp4", "batch.json.mp4", "manifest.json_"}},
+		"empty parts":                          {[]string{"a//b.mp4"}, []string{"a/b.mp4"}},
+		"empty parts beside none":              {[]string{"a//b.mp4", "a/b.mp4"}, []string{"a/b.mp4", "a/b.mp4-#"}},
 		"an ending alone":                      {[]string{"x/.mp4"}, []string{"x/.mp4"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -23,14 +23,6 @@ func isVideo(p string) bool {
 	return videoEndings[strings.ToLower(path.Ext(p))] && !strings.HasPrefix(path.Base(p), ".")
 }
 
-// stem is a path without the ending of a video.
-func stem(p string) string {
-	if ext := path.Ext(p); videoEndings[strings.ToLower(ext)] && path.Base(p) != ext {
-		return strings.TrimSuffix(p, ext)
-	}
-	return p
-}
-
 // digestDigits of the URI's digest tell clips apart whose paths cannot.
 const digestDigits = 10
 
@@ -72,11 +64,10 @@ func cut(name string, n int) string {
 	return strings.TrimRight(name, "/.")
 }
 
-// Name the things found and sort them by their names. The name is the path without
-// the ending of a video: cam1/run.mp4 becomes cam1/run. Where several would have the
-// same, all of them keep their endings, and where that does not tell them apart
-// either, all but those whose own it is end with a digest of their URI. So a name
-// depends on the set of the things alone, and on what it collides with.
+// Name the things found and sort them by their names. The name is the path, with its
+// ending: what lies beside a video does not change the name of its results. Where
+// several would have the same, for what a path of results cannot hold, all but those
+// whose own it is end with a digest of their URI.
 //
 // Things that are there twice, by the same URI, become one clip. left counts those
 // that got no name; only who tries hard gets there.
@@ -86,16 +77,13 @@ func Name(found []Found) (clips []Clip, left int) {
 	found = slices.CompactFunc(found, func(a, b Found) bool { return a.URI == b.URI })
 	name := make([]string, len(found))
 	for i, f := range found {
-		name[i] = folder(stem(f.Path), "")
-	}
-	for _, i := range twice(name, nil) {
-		name[i] = folder(found[i].Path, "")
+		name[i] = folder(f.Path, "")
 	}
 	again := twice(name, func(i int) bool { return len(found[i].Path) <= MaxNameBytes && name[i] == escape(found[i].Path) })
 	for n := digestDigits; n <= 60 && len(again) > 0; n += digestDigits {
 		for _, i := range again {
 			sum := sha256.Sum256([]byte(found[i].URI))
-			name[i] = folder(stem(found[i].Path), hex.EncodeToString(sum[:])[:n])
+			name[i] = folder(found[i].Path, hex.EncodeToString(sum[:])[:n])
 		}
 		mine := map[int]bool{}
 		for _, i := range again {

@@ -107,6 +107,21 @@ type JobRef struct {
 	Name      string `json:"name"`
 	UID       string `json:"uid"`
 	Attempt   int32  `json:"attempt"`
+	// Batch is the PoseBatch that made the job; empty where none did.
+	Batch string `json:"batch,omitempty"`
+}
+
+// Same says whether two jobs have one name: a job that was deleted and made again
+// has another UID.
+func (j JobRef) Same(other JobRef) bool {
+	return j.Namespace == other.Namespace && j.Name == other.Name
+}
+
+// Continues says whether a job goes on where the other left off, at the same output:
+// it has its name, or both are of batches of one name. A batch that is made again
+// makes jobs of other names for the same clips.
+func (j JobRef) Continues(other JobRef) bool {
+	return j.Same(other) || j.Namespace == other.Namespace && j.Batch != "" && j.Batch == other.Batch
 }
 
 // StoreConfig is the operator's policy on places. Users name a URI; endpoints

@@ -32,7 +32,8 @@ const clockSlack = time.Hour
 //  2. A pointer of the same job (uid): the highest attempt stays. Of one attempt the
 //     newer manifest counts.
 //  3. A pointer of a job of the same namespace and name, with another uid: such a job
-//     was deleted and made again, and continues the output of its predecessor. The
+//     was deleted and made again, and continues the output of its predecessor. So
+//     does a job of a batch, where that is of a batch of the same name. The
 //     one whose attempt began later stays, whichever is written first; a pointer
 //     that does not say when is the predecessor's.
 //  4. Anything else is somebody else's, and is replaced with overwrite only.
@@ -52,7 +53,7 @@ func DecidePointer(raw []byte, next Pointer, overwrite bool, now time.Time) Poin
 	case err != nil:
 		return PointerDecision{Refused: fmt.Sprintf("is a broken pointer (%v)", err)}
 	}
-	own := p.Job.Namespace == next.Job.Namespace && p.Job.Name == next.Job.Name
+	own := next.Job.Continues(p.Job)
 	switch {
 	case !own && overwrite:
 		return PointerDecision{Write: true, Replaces: fmt.Sprintf("the result %s of the job %s/%s", p.AttemptID, p.Job.Namespace, p.Job.Name)}

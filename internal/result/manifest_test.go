@@ -206,6 +206,10 @@ func TestDecidePointer(t *testing.T) {
 		"a predecessor of earlier release": {there: there(func(p *result.Pointer) { p.Job.UID, p.Attempt, p.StartedAt = "uid-0", 9, nil }), want: result.PointerDecision{Write: true}},
 		"a successor that was faster":      {there: there(func(p *result.Pointer) { p.Job.UID, p.StartedAt = "uid-2", at(time.Minute) }), want: result.PointerDecision{Later: true}},
 		"a clock that is wrong":            {there: there(func(p *result.Pointer) { p.Job.UID, p.StartedAt = "uid-0", at(1000*time.Hour) }), want: result.PointerDecision{Write: true}},
+		"a batch that was made again": {there: there(func(p *result.Pointer) {
+			p.Job.Name, p.Job.UID, p.Job.Batch, p.StartedAt = "walk", "uid-0", "clips", at(-time.Hour)
+		}), next: func(p *result.Pointer) { p.Job.Batch = "clips" }, want: result.PointerDecision{Write: true}},
+		"another batch's":                  {there: there(func(p *result.Pointer) { p.Job.Name, p.Job.Batch = "walk", "others" }), want: result.PointerDecision{Refused: "belongs to the job snow/walk"}},
 		"another job's":                    {there: there(func(p *result.Pointer) { p.Job.Name = "walk" }), want: result.PointerDecision{Refused: "belongs to the job snow/walk"}},
 		"another namespace's":              {there: there(func(p *result.Pointer) { p.Job.Namespace = "ice" }), want: result.PointerDecision{Refused: "belongs to the job ice/run"}},
 		"another job's, to be replaced":    {there: there(func(p *result.Pointer) { p.Job.Name = "walk" }), overwrite: true, want: result.PointerDecision{Write: true, Replaces: "the result uid-1-1 of the job snow/walk"}},

@@ -109,7 +109,7 @@ func lay(t *testing.T, dir string, files ...string) {
 func TestListAFolder(t *testing.T) {
 	t.Parallel()
 	files := []string{"b.mov", "a.mp4", "a.mov", "cam 1/ü%.MP4", "notes.txt", "out/many/a/overlay.mp4", "x/../x/c.mkv", "old/d.mp4"}
-	want := []string{"a.mov", "a.mp4", "b", "cam%201/ü%25", "x/c"}
+	want := []string{"a.mov", "a.mp4", "b.mov", "cam%201/ü%25.MP4", "x/c.mkv"}
 	cfg := report.ListConfig{MaxVideos: 10, Exclude: []string{"old/**"}, TimeoutSeconds: 60}
 	t.Run("of a claim", func(t *testing.T) {
 		t.Parallel()
@@ -152,7 +152,7 @@ func TestListABucket(t *testing.T) {
 	m, l := startManager(t), batchPod(t, "admin-secret")
 	cfg := report.ListConfig{Prefix: "s3://bucket/", MaxVideos: 10, Push: m.push, Store: report.StoreConfig{S3Endpoint: endpoint, S3PathStyle: true, S3Region: "us-east-1"}}
 	rep, err := list.Run(t.Context(), cfg, l, io.Discard)
-	if want := []string{"a", "x/b"}; err != nil || cmp.Diff(want, m.names()) != "" || m.pages[0][1].URI != "s3://bucket/x/b.mp4" {
+	if want := []string{"a.mp4", "x/b.mp4"}; err != nil || cmp.Diff(want, m.names()) != "" || m.pages[0][1].URI != "s3://bucket/x/b.mp4" {
 		t.Errorf("%+v %v %v", rep, err, m.pages)
 	}
 }
@@ -223,7 +223,7 @@ func TestListAFile(t *testing.T) {
 	cfg := report.ListConfig{List: "pvc://claim/list.csv", MaxVideos: 100_000, PVCMount: l.ScratchDir, Push: m.push, Exclude: []string{"*1.mp4"}}
 	rep, err := list.Run(t.Context(), cfg, l, io.Discard)
 	names := m.names()
-	if err != nil || rep.Pages != 3 || rep.Clips != 2070 || len(names) != 2070 || !slices.IsSorted(names) || names[0] != "cam/00000" {
+	if err != nil || rep.Pages != 3 || rep.Clips != 2070 || len(names) != 2070 || !slices.IsSorted(names) || names[0] != "cam/00000.mp4" {
 		t.Errorf("%+v, %d names, %v", rep, len(names), err)
 	}
 }

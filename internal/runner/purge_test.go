@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -253,4 +254,28 @@ func TestPurgeEndsBrokenUploads(t *testing.T) {
 		t.Errorf("%d %+v\n%s", code, m, out)
 	}
 	same(t, "begun", w.begun(), []string{"team-a/walk/attempts/uid9-1/overlay.mp4", "team-a/walk-2/attempts/uid2-4/x", "videos/v.mp4"})
+}
+
+// TestPurgeSparesWhatASuccessorHas: the pointer leads to a folder of this job's as the
+// result of another, which took it over when its batch was made again.
+func TestPurgeSparesWhatASuccessorHas(t *testing.T) {
+	t.Parallel()
+	for name, w := range worlds(t) {
+		w.put("videos/v.mp4", "a video")
+		made := w.compute("videos/v.mp4", "team-a/walk", "uid2-1", jobRef("team-a", "walk", "uid-2"), nil)
+		var p result.Pointer
+		readJSON(t, filepath.Join(w.dir, "team-a/walk/manifest.json"), &p)
+		p.Job.Name, p.Job.UID, p.URI, p.ManifestSHA256 = "successor", "uid-3", made.URI, made.ManifestSHA256
+		raw, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.put("team-a/walk/manifest.json", string(raw))
+		before := w.files("team-a/walk")
+		m, code, out := w.pod().run(w.purge(nil))
+		if code != 0 || m.Purge == nil || m.Purge.Results != 0 || !strings.Contains(strings.Join(m.Purge.Kept, "\n"), "job team-a/successor has by now as its own") {
+			t.Errorf("%s: code %d %+v\n%s", name, code, m.Purge, out)
+		}
+		same(t, name, w.files("team-a/walk"), before)
+	}
 }

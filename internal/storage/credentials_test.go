@@ -88,7 +88,7 @@ func newGoogle(t *testing.T) *google {
 }
 
 func (g *google) verify(r *http.Request) error {
-	if err := r.ParseForm(); err != nil || r.Form.Get("grant_type") != jwtGrant {
+	if err := r.ParseForm(); err != nil || r.Form.Get("grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer" {
 		return fmt.Errorf("form %v: %w", r.Form, err)
 	}
 	parts := strings.Split(r.Form.Get("assertion"), ".")

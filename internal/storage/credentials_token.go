@@ -73,12 +73,19 @@ func askToken(client *http.Client, r *http.Request) (token, error) {
 	if resp.StatusCode != http.StatusOK {
 		return token{}, apiError{statusError{resp.StatusCode, retryAfter(resp.Header)}, word(answer.Error)}
 	}
-	if bad != nil || answer.AccessToken == "" || strings.ContainsAny(answer.AccessToken, "\r\n") || answer.ExpiresIn <= 0 {
+	if bad != nil {
+		answer.AccessToken = ""
+	}
+	return newToken(answer.AccessToken, answer.ExpiresIn)
+}
+
+// newToken checks what a token server gave. The life is in seconds.
+func newToken(value string, life float64) (token, error) {
+	if value == "" || strings.ContainsAny(value, "\r\n") || life <= 0 {
 		return token{}, &Error{Cause: "the token server's answer is none"}
 	}
 	// Bounded, as a token that never expires would never be renewed.
-	life := time.Duration(min(answer.ExpiresIn, 24*3600) * float64(time.Second))
-	return token{answer.AccessToken, time.Now().Add(life)}, nil
+	return token{value, time.Now().Add(time.Duration(min(life, 24*3600) * float64(time.Second)))}, nil
 }
 
 // postForm makes a request for askToken.

@@ -2,44 +2,45 @@ package storage
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"google.golang.org/api/option"
+	gcs "google.golang.org/api/storage/v1"
 )
 
 // googleEndpoint serves Google Cloud Storage's JSON API.
 const googleEndpoint = "https://storage.googleapis.com"
 
-// maxAnswer bounds one answer that is no object, in bytes: a page of a listing.
-const maxAnswer = 16 << 20
-
 // gcsBucketName is Google's rule, without the bounds of its parts.
 var gcsBucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$`)
 
-// gcsStore speaks the JSON API of Google Cloud Storage. Google's own client would
-// more than double this program, for its gRPC that we have no use for, looks for
-// credentials in places of its own, and hides how an upload is resumed.
+// gcsStore speaks the JSON API of Google Cloud Storage by Google's client of it. The
+// larger one (cloud.google.com/go/storage) brings gRPC besides, which we have no use
+// for.
 type gcsStore struct {
-	client *http.Client
-	base   string // without a slash at its end
-	bucket string
-	tokens *tokens // nil for anonymous requests
-	access access
-	policy Policy
-	idle   func()
+	*gcsTransport
+	client  *http.Client
+	objects *gcs.ObjectsService
+	bucket  string
+	access  access
 }
 
 func newGCS(bucket string, o Options) (store, error) {
 	if !gcsBucketName.MatchString(bucket) {
 		return nil, &Error{Kind: Refused, Cause: fmt.Sprintf("%q is not a bucket's name", bucket)}
+	}
+	base, err := gcsBase(o.Store.GCSEndpoint)
+	if err != nil {
+		return nil, err
 	}
 	transport, err := newTransport(o.Store.CAPEM, nil)
 	if err != nil {
@@ -47,125 +48,72 @@ func newGCS(bucket string, o Options) (store, error) {
 	}
 	// Offsets count the bytes that are stored.
 	transport.DisableCompression = true
-	client := &http.Client{Transport: transport, CheckRedirect: noRedirect}
 	t, acc, err := gcsCredentials(o, &http.Client{Transport: transport, CheckRedirect: noRedirect, Timeout: identityTime})
 	if err != nil {
 		return nil, err
 	}
-	base := strings.TrimRight(o.Store.GCSEndpoint, "/")
-	if base == "" {
-		base = googleEndpoint
-	}
-	return &gcsStore{client: client, base: base, bucket: bucket, tokens: t, access: acc, policy: DefaultPolicy(), idle: transport.CloseIdleConnections}, nil
-}
-
-// objectURL is that of one object, "" for all.
-func (s *gcsStore) objectURL(key string, query url.Values) string {
-	u := s.base + "/storage/v1/b/" + url.PathEscape(s.bucket) + "/o"
-	if key != "" {
-		u += "/" + url.PathEscape(key)
-	}
-	return u + "?" + query.Encode()
-}
-
-// do sends a request. An answer that is not among good is an error, and closed.
-func (s *gcsStore) do(ctx context.Context, method, target string, header http.Header, data []byte, good ...int) (*http.Response, error) {
-	for again := false; ; again = true {
-		resp, value, err := s.ask(ctx, method, target, header, data)
-		if err != nil {
-			return nil, s.failure(err)
-		}
-		if slices.Contains(good, resp.StatusCode) {
-			return resp, nil
-		}
-		err = googleError(resp)
-		resp.Body.Close()
-		if resp.StatusCode != http.StatusUnauthorized || s.tokens == nil || again {
-			return nil, s.failure(err)
-		}
-		s.tokens.forget(value) // revoked, perhaps, and the next one good
-	}
-}
-
-// ask sends a request once, and gives the token that it went with.
-func (s *gcsStore) ask(ctx context.Context, method, target string, header http.Header, data []byte) (*http.Response, string, error) {
-	var body io.Reader // none, for no data: the length is 0 then and no guess
-	if len(data) > 0 {
-		body = newOutgoing(ctx, data)
-	}
-	r, err := http.NewRequestWithContext(ctx, method, target, body)
+	s := &gcsStore{gcsTransport: &gcsTransport{base: transport, own: base, tokens: t, policy: DefaultPolicy()}, bucket: bucket, access: acc}
+	s.client = &http.Client{Transport: s.gcsTransport}
+	// The client of ours keeps the library from looking for credentials in places of
+	// its own; its logger, which the environment could turn on, would print tokens.
+	service, err := gcs.NewService(context.Background(), option.WithHTTPClient(s.client), option.WithEndpoint(base.JoinPath("storage/v1/").String()), option.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
-		return nil, "", &Error{Cause: "it cannot be asked for"}
+		return nil, err
 	}
-	for k, v := range header {
-		r.Header[k] = v
-	}
-	r.ContentLength = int64(len(data))
-	r.Header.Set("User-Agent", "pose-runner")
-	var t token
-	if s.tokens != nil {
-		if t, err = s.tokens.get(ctx); err != nil {
-			return nil, "", err
-		}
-		r.Header.Set("Authorization", "Bearer "+t.value)
-	}
-	resp, err := s.client.Do(r)
-	return resp, t.value, withoutURL(err)
+	service.UserAgent = "pose-runner"
+	s.objects = service.Objects
+	return s, nil
 }
 
-func (s *gcsStore) failure(err error) error { return s.access.explain(classify("", err)) }
-
-// googleError reads an error of Google's APIs.
-func googleError(resp *http.Response) error {
-	var answer struct {
-		Error struct {
-			Errors []struct {
-				Reason string `json:"reason"`
-			} `json:"errors"`
-		} `json:"error"`
+// gcsBase is the server's address, "" for Google's. The library uploads to a path of
+// its own choice: a server below a path would not see that.
+func gcsBase(endpoint string) (*url.URL, error) {
+	if endpoint == "" {
+		endpoint = googleEndpoint
 	}
-	e := apiError{statusError{resp.StatusCode, retryAfter(resp.Header)}, ""}
-	if b, err := io.ReadAll(io.LimitReader(resp.Body, maxToken)); err == nil && json.Unmarshal(b, &answer) == nil && len(answer.Error.Errors) > 0 {
-		e.reason = word(answer.Error.Errors[0].Reason)
+	u, err := url.Parse(strings.TrimRight(endpoint, "/"))
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
+		return nil, &Error{Kind: Refused, Cause: "the operator's store.gcsEndpoint is not of the form https://host:port: correct the chart's value"}
 	}
-	return e
+	return u, nil
 }
 
-// answerJSON reads and closes an answer.
-func answerJSON(resp *http.Response, v any) error {
-	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if err != nil {
-		return err
+// failure classifies what the library gives. Its own texts are left out: they can
+// hold addresses of uploads and what a server sent.
+func (s *gcsStore) failure(err error) error {
+	var answered *url.Error // by the client: what the transport said
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &answered):
+		err = answered.Err
+	case !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded):
+		err = errAnswer()
 	}
-	if len(b) > maxAnswer || json.Unmarshal(b, v) != nil {
-		return &Error{Cause: "the server's answer cannot be read"}
-	}
-	return nil
+	return s.access.explain(classify("", err))
 }
 
-// gcsObject is what the API says of an object. Numbers of 64 bits are strings.
-type gcsObject struct {
-	Name       string            `json:"name"`
-	Size       int64             `json:"size,string"`
-	Generation string            `json:"generation"`
-	Updated    time.Time         `json:"updated"`
-	CRC32C     string            `json:"crc32c"`
-	Metadata   map[string]string `json:"metadata"`
-}
-
-func (o gcsObject) info() Info {
-	return Info{Size: o.Size, Version: o.Generation, SHA256: o.Metadata[metaSHA256]}
-}
+// errAnswer is made anew for each place, which it will name.
+func errAnswer() error { return &Error{Cause: "the server's answer cannot be read"} }
 
 func (s *gcsStore) stat(ctx context.Context, key string) (Info, error) {
-	resp, err := s.do(ctx, http.MethodGet, s.objectURL(key, url.Values{"fields": {"size,generation,metadata"}}), nil, nil, http.StatusOK)
+	o, err := s.objects.Get(s.bucket, key).Fields("size", "generation", "metadata").Context(ctx).Do()
 	if err != nil {
-		return Info{}, err
+		return Info{}, s.failure(err)
 	}
-	var o gcsObject
-	err = answerJSON(resp, &o)
-	return o.info(), err
+	size, err := gcsSize(o)
+	if err == nil && o.Generation <= 0 {
+		err = errAnswer()
+	}
+	return Info{Size: size, Version: strconv.FormatInt(o.Generation, 10), SHA256: o.Metadata[metaSHA256]}, err
+}
+
+// gcsSize is an object's size in bytes.
+func gcsSize(o *gcs.Object) (int64, error) {
+	if o.Size > maxObject {
+		return 0, errAnswer()
+	}
+	return int64(o.Size), nil
 }
 
 func (s *gcsStore) open(ctx context.Context, key string, offset, length int64, version string) (io.ReadCloser, Info, error) {
@@ -178,16 +126,20 @@ func (s *gcsStore) open(ctx context.Context, key string, offset, length int64, v
 		}
 		version = known.Version
 	}
-	query, header := url.Values{"alt": {"media"}}, http.Header{"Accept-Encoding": {"gzip"}} // as stored, also what is stored compressed
+	call := s.objects.Get(s.bucket, key).Context(ctx)
 	if version != "" {
-		query.Set("ifGenerationMatch", version)
+		generation, err := strconv.ParseInt(version, 10, 64)
+		if err != nil { // it is none of this store's
+			return nil, Info{}, errChanged()
+		}
+		call.IfGenerationMatch(generation)
 	}
 	if r := byteRange(offset, length); r != nil {
-		header.Set("Range", *r)
+		call.Header().Set("Range", *r)
 	}
-	resp, err := s.do(ctx, http.MethodGet, s.objectURL(key, query), header, nil, http.StatusOK, http.StatusPartialContent)
+	resp, err := call.Download()
 	if err != nil {
-		return nil, Info{}, s.staleVersion(err, version)
+		return nil, Info{}, s.failure(err)
 	}
 	info := Info{Size: resp.ContentLength, Version: resp.Header.Get("X-Goog-Generation"), SHA256: known.SHA256}
 	if info.Version == "" {
@@ -201,51 +153,39 @@ func (s *gcsStore) open(ctx context.Context, key string, offset, length int64, v
 	return body, info, nil
 }
 
-// staleVersion is for versions that are none of this store's.
-func (s *gcsStore) staleVersion(err error, version string) error {
-	var status statusOf
-	if _, bad := strconv.ParseInt(version, 10, 64); version != "" && bad != nil && errors.As(err, &status) && status.HTTPStatusCode() == http.StatusBadRequest {
-		return errChanged
-	}
-	return err
-}
-
 func (s *gcsStore) list(ctx context.Context, prefix string, limit int, each func(Entry) error) error {
-	query := url.Values{"prefix": {prefix}, "fields": {"nextPageToken,items(name,size,updated)"}, "maxResults": {strconv.Itoa(int(pageSize(limit)))}}
-	for {
-		resp, err := s.do(ctx, http.MethodGet, s.objectURL("", query), nil, nil, http.StatusOK)
+	call := s.objects.List(s.bucket).Prefix(prefix).Fields("nextPageToken", "items(name,size,updated)").MaxResults(int64(pageSize(limit))).Context(ctx)
+	for last := ""; ; {
+		page, err := call.Do()
 		if err != nil {
-			return err
-		}
-		var page struct {
-			Items         []gcsObject `json:"items"`
-			NextPageToken string      `json:"nextPageToken"`
-		}
-		if err := answerJSON(resp, &page); err != nil {
-			return err
+			return s.failure(err)
 		}
 		for _, o := range page.Items {
-			if err := each(Entry{Key: o.Name, Size: o.Size, ModTime: o.Updated}); err != nil {
+			size, err := gcsSize(o)
+			if err != nil {
+				return err
+			}
+			updated, err := time.Parse(time.RFC3339, o.Updated)
+			if err != nil {
+				return errAnswer()
+			}
+			if err := each(Entry{Key: o.Name, Size: size, ModTime: updated}); err != nil {
 				return err
 			}
 		}
 		if limit > 0 || page.NextPageToken == "" {
 			return nil
 		}
-		if page.NextPageToken == query.Get("pageToken") {
+		if page.NextPageToken == last {
 			return &Error{Cause: "the server lists the same page again and again"}
 		}
-		query.Set("pageToken", page.NextPageToken)
+		last = page.NextPageToken
+		call.PageToken(last)
 	}
 }
 
 func (s *gcsStore) remove(ctx context.Context, key string) error {
-	resp, err := s.do(ctx, http.MethodDelete, s.objectURL(key, url.Values{}), nil, nil, http.StatusOK, http.StatusNoContent)
-	if err != nil {
-		return err
-	}
-	resp.Body.Close()
-	return nil
+	return s.failure(s.objects.Delete(s.bucket, key).Context(ctx).Do())
 }
 
-func (s *gcsStore) close() { s.idle() }
+func (s *gcsStore) close() { s.base.CloseIdleConnections() }

@@ -2,19 +2,19 @@ package storage
 
 import (
 	"context"
-	"crypto"
-	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
 	"time"
+
+	"cloud.google.com/go/auth"
 )
 
 const (
@@ -22,8 +22,6 @@ const (
 	gcsScope = "https://www.googleapis.com/auth/devstorage.read_write"
 	// googleTokenURL is where a service account's key is exchanged for a token.
 	googleTokenURL = "https://oauth2.googleapis.com/token" //nolint:gosec // an address
-	// jwtGrant is the type of that exchange (RFC 7523).
-	jwtGrant = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 	// jwtLife is how long one assertion may be used.
 	jwtLife = 10 * time.Minute
 	// gkeTokenURL answers in pods of GKE with the identity of the pod's service
@@ -46,7 +44,12 @@ func gcsCredentials(o Options, client *http.Client) (*tokens, access, error) {
 		if err != nil {
 			return nil, access{}, err
 		}
-		return &tokens{fetch: func(ctx context.Context) (token, error) { return key.exchange(ctx, client) }}, access{}, nil
+		key.Client = client
+		provider, err := auth.New2LOTokenProvider(key)
+		if err != nil {
+			return nil, access{}, err
+		}
+		return &tokens{fetch: func(ctx context.Context) (token, error) { return exchange(ctx, provider) }}, access{}, nil
 	case !o.Store.WorkloadIdentity:
 		return nil, anonymous, nil
 	}
@@ -59,16 +62,10 @@ func gcsCredentials(o Options, client *http.Client) (*tokens, access, error) {
 	}}, access{how: "the identity of the pod's service account was used"}, nil
 }
 
-// serviceAccount is a key of a Google service account.
-type serviceAccount struct {
-	email, keyID, tokenURL string
-	key                    *rsa.PrivateKey
-}
-
 // parseServiceAccount takes keys of service accounts alone. The other forms of such
 // a file name programs to run, files to read or addresses to ask, and whoever wrote
 // the Secret would have this pod do so.
-func parseServiceAccount(raw []byte, endpoint string) (*serviceAccount, error) {
+func parseServiceAccount(raw []byte, endpoint string) (*auth.Options2LO, error) {
 	bad := func(format string, args ...any) error {
 		return &Error{Kind: Forbidden, Cause: fmt.Sprintf("key %s of the location's Secret ", fileGoogle) + fmt.Sprintf(format, args...)}
 	}
@@ -99,11 +96,13 @@ func parseServiceAccount(raw []byte, endpoint string) (*serviceAccount, error) {
 	if f.ClientEmail == "" || block == nil {
 		return nil, bad("lacks client_email or private_key")
 	}
-	key, err := parseRSA(block.Bytes)
-	if err != nil {
+	if !isRSA(block.Bytes) {
 		return nil, bad("holds a private_key that cannot be read")
 	}
-	return &serviceAccount{email: f.ClientEmail, keyID: f.PrivateKeyID, tokenURL: f.TokenURI, key: key}, nil
+	return &auth.Options2LO{
+		Email: f.ClientEmail, PrivateKeyID: f.PrivateKeyID, PrivateKey: []byte(f.PrivateKey), TokenURL: f.TokenURI,
+		Scopes: []string{gcsScope}, Expires: jwtLife, Logger: slog.New(slog.DiscardHandler),
+	}, nil
 }
 
 // ownTokenServer says whether uri is Google's, or lies on the admin's own server.
@@ -119,53 +118,43 @@ func ownTokenServer(uri, endpoint string) bool {
 	return err == nil && own.Host != "" && own.Host == u.Host && own.Scheme == u.Scheme
 }
 
-func parseRSA(der []byte) (*rsa.PrivateKey, error) {
-	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
-		return key, nil
+// isRSA says now what the library would say with the first request.
+func isRSA(der []byte) bool {
+	if _, err := x509.ParsePKCS1PrivateKey(der); err == nil {
+		return true
 	}
 	key, err := x509.ParsePKCS8PrivateKey(der)
-	if err != nil {
-		return nil, err
-	}
-	if k, ok := key.(*rsa.PrivateKey); ok {
-		return k, nil
-	}
-	return nil, fmt.Errorf("the key is no RSA key")
+	_, ok := key.(*rsa.PrivateKey)
+	return err == nil && ok
 }
 
-// exchange gets a token for the key (RFC 7523, RS256).
-func (s *serviceAccount) exchange(ctx context.Context, client *http.Client) (token, error) {
-	now := time.Now()
-	encode := func(v map[string]any) string {
-		b, _ := json.Marshal(v) // strings and numbers
-		return base64.RawURLEncoding.EncodeToString(b)
-	}
-	text := encode(map[string]any{"alg": "RS256", "typ": "JWT", "kid": s.keyID}) + "." + encode(map[string]any{
-		"iss": s.email, "scope": gcsScope, "aud": s.tokenURL, "iat": now.Unix(), "exp": now.Add(jwtLife).Unix(),
-	})
-	sum := sha256.Sum256([]byte(text))
-	signature, err := rsa.SignPKCS1v15(rand.Reader, s.key, crypto.SHA256, sum[:])
-	if err != nil {
-		return token{}, &Error{Kind: Forbidden, Cause: "the private key of the location's Secret cannot sign"}
-	}
-	r, err := postForm(ctx, s.tokenURL, url.Values{
-		"grant_type": {jwtGrant}, "assertion": {text + "." + base64.RawURLEncoding.EncodeToString(signature)},
-	})
-	if err != nil {
-		return token{}, err
-	}
-	t, err := askToken(client, r)
-	if err != nil {
-		e := *classify("", err).(*Error) //nolint:errorlint,forcetypeassert // classify gives an Error
-		e.Cause = "Google gives no token for the service account's key: " + e.Cause
-		if e.Kind == Other {
-			e.Kind = Forbidden
+// exchange gets a token for a key (RFC 7523).
+func exchange(ctx context.Context, provider auth.TokenProvider) (token, error) {
+	t, err := provider.Token(ctx)
+	var refused *auth.Error
+	switch {
+	case errors.As(err, &refused) && refused.Response != nil:
+		var answer struct {
+			Error string `json:"error"`
 		}
-		return token{}, &e
+		_ = json.Unmarshal(refused.Body, &answer) // the status is what counts
+		err = apiError{statusError{refused.Response.StatusCode, retryAfter(refused.Response.Header)}, word(answer.Error)}
+	case err == nil:
+		var fresh token
+		if fresh, err = newToken(t.Value, time.Until(t.Expiry).Seconds()); err == nil {
+			return fresh, nil
+		}
 	}
-	return t, nil
+	e := *classify("", withoutURL(err)).(*Error) //nolint:errorlint,forcetypeassert // classify gives an Error
+	e.Cause = "Google gives no token for the service account's key: " + e.Cause
+	if e.Kind == Other {
+		e.Kind = Forbidden
+	}
+	return token{}, &e
 }
 
+// gkeToken asks GKE's metadata server. The library's way of asking it ends with no
+// context and takes its address from the environment.
 func gkeToken(ctx context.Context, client *http.Client) (token, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, gkeTokenURL+"?scopes="+url.QueryEscape(gcsScope), nil)
 	if err != nil {

@@ -1,217 +1,215 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
+	"errors"
 	"fmt"
+	"hash"
 	"hash/crc32"
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/googleapis/gax-go/v2"
+	"google.golang.org/api/googleapi"
+	gcs "google.golang.org/api/storage/v1"
 )
 
-// gcsChunk is how much of a resumable upload goes in one request: a multiple of
-// 256 KiB, and large enough that the pause between two requests counts little.
-const gcsChunk = 16 << 20
+const (
+	// gcsChunk is how much of a resumable upload goes in one request: a multiple of
+	// 256 KiB, and large enough that the pause between two requests counts little.
+	// The library holds one in memory.
+	gcsChunk = 16 << 20
+	// gcsChunkTime bounds the tries of one chunk, beyond what their number does.
+	gcsChunkTime = 24 * time.Hour
+)
 
-// boundary of a multipart upload. What is stored may hold it: the parts are
-// checked to be without it.
-const boundary = "pose-runner-9f3b1c7d2e"
-
+// put sends description and content in one request, or a large object in a resumable
+// upload, chunk by chunk. The library tells the server the whole's checksum.
 func (s *gcsStore) put(ctx context.Context, key string, o Object, body io.Reader) error {
-	query := url.Values{"name": {key}}
-	switch {
-	case o.If.Absent:
-		query.Set("ifGenerationMatch", "0")
-	case o.If.Version != "":
-		if _, err := strconv.ParseInt(o.If.Version, 10, 64); err != nil {
-			return &Error{Kind: Changed, Cause: "it was changed meanwhile"}
-		}
-		query.Set("ifGenerationMatch", o.If.Version)
+	upload := &gcsUpload{ctx: ctx, own: s.own, policy: s.policy}
+	object := &gcs.Object{Name: key, ContentType: o.MediaType}
+	if o.SHA256 != "" {
+		object.Metadata = map[string]string{metaSHA256: o.SHA256}
+	}
+	from := &exactReader{r: body, size: o.Size, sum: crc32.New(castagnoli)}
+	call := s.objects.Insert(s.bucket, object).Context(context.WithValue(ctx, gcsUploadKey{}, upload))
+	if err := gcsCondition(call, o.If); err != nil {
+		return err
+	}
+	call.Media(from, googleapi.ContentType(cmp.Or(o.MediaType, "application/octet-stream")), googleapi.EnableAutoChecksum(),
+		googleapi.ChunkSize(int(min(gcsChunk, o.Size+1))), googleapi.ChunkRetryDeadline(gcsChunkTime)) // a first chunk is read here
+	if from.err != nil {
+		return from.err
 	}
 	if o.Size > partSize {
-		return s.large(ctx, key, o, body, query)
+		call.WithRetry(&gax.Backoff{Initial: s.policy.FirstDelay, Max: s.policy.MaxDelay, Multiplier: 2}, upload.again)
 	}
-	data, err := exactly(body, o.Size)
+	done, err := call.Do()
+	if from.err != nil {
+		err = from.err
+	} else {
+		err = uploadEnded(s.failure(err))
+	}
 	if err != nil {
+		if upload.tries > 1 && !Temporary(err) && arrived(ctx, s, key, o) {
+			return nil // by a request whose answer was lost
+		}
+		s.abort(ctx, upload)
 		return err
 	}
-	return s.small(ctx, o, data, query)
-}
-
-// description is the object's metadata as an upload begins with it.
-func description(o Object, crc string) []byte {
-	d := map[string]any{}
-	if o.MediaType != "" {
-		d["contentType"] = o.MediaType
-	}
-	if o.SHA256 != "" {
-		d["metadata"] = map[string]string{metaSHA256: o.SHA256}
-	}
-	if crc != "" {
-		d["crc32c"] = crc
-	}
-	b, _ := json.Marshal(d) // strings alone
-	return b
-}
-
-func (s *gcsStore) uploadURL(kind string, query url.Values) string {
-	query.Set("uploadType", kind)
-	return s.base + "/upload/storage/v1/b/" + url.PathEscape(s.bucket) + "/o?" + query.Encode()
-}
-
-// small sends description and content in one request. The server compares the
-// checksum.
-func (s *gcsStore) small(ctx context.Context, o Object, data []byte, query url.Values) error {
-	mark := boundary
-	for strings.Contains(string(data), mark) {
-		mark += "x"
-	}
-	media := o.MediaType
-	if media == "" {
-		media = "application/octet-stream"
-	}
-	head := fmt.Sprintf("--%s\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n%s\r\n--%s\r\nContent-Type: %s\r\n\r\n", mark, description(o, crc32c(data)), mark, media)
-	header := http.Header{"Content-Type": {"multipart/related; boundary=" + mark}}
-	return watched(ctx, s.policy, func(ctx context.Context) error {
-		body := slices.Concat([]byte(head), data, []byte("\r\n--"+mark+"--\r\n"))
-		resp, err := s.do(ctx, http.MethodPost, s.uploadURL("multipart", query), header, body, http.StatusOK, http.StatusCreated)
-		if err != nil {
-			return err
-		}
-		resp.Body.Close()
-		return nil
-	})
-}
-
-// large sends an object in a resumable upload: after a break the server says how
-// much it has, and the rest is sent. Its requests follow each other, as the API
-// wants it.
-func (s *gcsStore) large(ctx context.Context, key string, o Object, body io.Reader, query url.Values) error {
-	session, err := s.begin(ctx, o, query)
-	if err != nil {
-		return err
-	}
-	sum := crc32.New(castagnoli)
-	up := &gcsUpload{gcsStore: s, session: session, size: o.Size}
-	if err = sendPartsOf(ctx, io.TeeReader(body, sum), o.Size, gcsChunk, 1, s.policy, up.send); err == nil && up.done == nil {
-		err = &Error{Kind: Unreachable, Temporary: true, Cause: "the server took all bytes and made no object of them"}
-	}
-	if err != nil {
-		if up.done == nil {
-			up.abort(ctx)
-		}
-		return uploadEnded(err)
-	}
-	want := base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, sum.Sum32()))
-	if up.done.Size == o.Size && (up.done.CRC32C == "" || up.done.CRC32C == want) {
+	if size, err := gcsSize(done); err == nil && size == o.Size && (done.Crc32c == "" || done.Crc32c == from.crc32c()) {
 		return nil
 	}
-	up.discard(ctx, key)
+	// Of the generation that was just written, best effort.
+	_ = s.objects.Delete(s.bucket, key).IfGenerationMatch(done.Generation).Context(ctx).Do()
 	return &Error{Kind: Unreachable, Temporary: true, Cause: "other bytes arrived than were sent"}
 }
 
-// begin gives the address of a session, which is a credential itself.
-func (s *gcsStore) begin(ctx context.Context, o Object, query url.Values) (string, error) {
-	header := http.Header{"Content-Type": {"application/json; charset=UTF-8"}, "X-Upload-Content-Length": {strconv.FormatInt(o.Size, 10)}}
-	if o.MediaType != "" {
-		header.Set("X-Upload-Content-Type", o.MediaType)
-	}
-	resp, err := s.do(ctx, http.MethodPost, s.uploadURL("resumable", query), header, description(o, ""), http.StatusOK, http.StatusCreated)
-	if err != nil {
-		return "", err
-	}
-	resp.Body.Close()
-	own, err1 := url.Parse(s.base)
-	session, err2 := url.Parse(resp.Header.Get("Location"))
-	if err1 != nil || err2 != nil || session.Scheme != own.Scheme || session.Host != own.Host {
-		return "", &Error{Kind: Refused, Cause: "the server wants the upload to go to another address than its own"}
-	}
-	return session.String(), nil
-}
-
-// gcsUpload is one resumable upload. One part at a time uses it.
-type gcsUpload struct {
-	*gcsStore
-	session string
-	size    int64
-	broken  bool       // the last request's fate is not known
-	done    *gcsObject // what became of the last byte
-}
-
-func (u *gcsUpload) send(ctx context.Context, p uploadPart) error {
-	next, end := p.offset, p.offset+int64(len(p.data))
-	if u.broken {
-		var err error
-		if next, err = u.continueAt(ctx, fmt.Sprintf("bytes */%d", u.size), nil); err != nil {
-			return err
-		}
-	}
-	for u.done == nil && next < end {
-		if next < p.offset {
-			return &Error{Cause: "the server lost a part of the upload that it had taken"}
-		}
-		u.broken = true
-		after, err := u.continueAt(ctx, fmt.Sprintf("bytes %d-%d/%d", next, end-1, u.size), p.data[next-p.offset:])
+func gcsCondition(call *gcs.ObjectsInsertCall, c Condition) error {
+	switch {
+	case c.Absent:
+		call.IfGenerationMatch(0)
+	case c.Version != "":
+		generation, err := strconv.ParseInt(c.Version, 10, 64)
 		if err != nil {
-			return err
+			return &Error{Kind: Changed, Cause: "it was changed meanwhile"}
 		}
-		if after <= next && u.done == nil {
-			return &Error{Kind: Unreachable, Temporary: true, Cause: "the server took nothing of what was sent"}
-		}
-		next = after
+		call.IfGenerationMatch(generation)
 	}
-	u.broken = false
 	return nil
 }
 
-// continueAt sends data, or nothing, and gives how many bytes of the object the server
-// has then.
-func (u *gcsUpload) continueAt(ctx context.Context, contentRange string, data []byte) (int64, error) {
-	header := http.Header{"Content-Range": {contentRange}}
-	resp, err := u.do(ctx, http.MethodPut, u.session, header, data, http.StatusOK, http.StatusCreated, http.StatusPermanentRedirect)
-	if KindOf(err) == NotFound {
-		return 0, &Error{err: errUploadEnded}
-	}
-	if err != nil {
-		return 0, err
-	}
-	if resp.StatusCode != http.StatusPermanentRedirect {
-		u.done = &gcsObject{}
-		return u.size, answerJSON(resp, u.done)
-	}
-	defer resp.Body.Close()
-	has := resp.Header.Get("Range")
-	if has == "" {
-		return 0, nil
-	}
-	_, last, ok := strings.Cut(strings.TrimPrefix(has, "bytes="), "-")
-	n, err := strconv.ParseInt(last, 10, 64)
-	if !ok || err != nil || n < 0 || n >= u.size {
-		return 0, &Error{Cause: "the server's answer to a part of the upload cannot be read"}
-	}
-	return n + 1, nil
-}
-
 // abort drops the session, best effort: it would end by itself after a week.
-func (u *gcsUpload) abort(ctx context.Context) {
+func (s *gcsStore) abort(ctx context.Context, u *gcsUpload) {
+	if u.session == "" {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
 	defer cancel()
-	const closed = 499 // as documented for a session that is dropped
-	if resp, err := u.do(ctx, http.MethodDelete, u.session, nil, nil, http.StatusOK, http.StatusNoContent, closed); err == nil {
+	r, err := http.NewRequestWithContext(ctx, http.MethodDelete, u.session, nil)
+	if err != nil {
+		return
+	}
+	if resp, err := s.client.Do(r); err == nil {
 		resp.Body.Close()
 	}
 }
 
-// discard removes the generation that was just written.
-func (u *gcsUpload) discard(ctx context.Context, key string) {
-	query := url.Values{"ifGenerationMatch": {u.done.Generation}}
-	if resp, err := u.do(ctx, http.MethodDelete, u.objectURL(key, query), nil, nil, http.StatusOK, http.StatusNoContent); err == nil {
-		resp.Body.Close()
+type gcsUploadKey struct{}
+
+// gcsUpload watches the requests of one put, which the library sends.
+type gcsUpload struct {
+	ctx     context.Context //nolint:containedctx // of the put, which the library's question for another try does not give
+	own     *url.URL
+	policy  Policy
+	session string // its address, a credential itself, once the server gave it
+	failed  int    // tries in a row
+	tries   int    // the most that one request took
+}
+
+// again says whether the library shall send a chunk once more. It asks after every
+// request.
+func (u *gcsUpload) again(err error) bool {
+	if err == nil {
+		u.failed = 0
+		return false
 	}
+	u.failed++
+	u.tries = max(u.tries, u.failed+1)
+	if !Temporary(classify("", err)) || u.failed >= u.policy.Tries {
+		return false
+	}
+	// The library has its own pauses, and does not know what the server asks for.
+	var asks interface{ RetryAfter() time.Duration }
+	return !errors.As(err, &asks) || Sleep(u.ctx, min(asks.RetryAfter(), 4*u.policy.MaxDelay)) == nil
+}
+
+// expects looks at a request before it is sent. After a server that says that
+// something is missing when all was sent, the library would ask for ever.
+func (u *gcsUpload) expects(r *http.Request) error {
+	if u != nil && r.URL.String() == u.session && strings.HasPrefix(r.Header.Get("Content-Range"), "bytes */") {
+		return &Error{err: errUploadEnded}
+	}
+	return nil
+}
+
+// saw looks at what became of a request.
+func (u *gcsUpload) saw(r *http.Request, resp *http.Response, err error) error {
+	switch {
+	case u == nil:
+		return err
+	case r.URL.String() == u.session && KindOf(classify("", err)) == NotFound:
+		return &Error{err: errUploadEnded}
+	case err != nil:
+		return err
+	case u.session == "" && r.URL.Query().Get("uploadType") == "resumable":
+		return u.begin(resp.Header.Get("Location"))
+	}
+	return u.took(r.Header.Get("Content-Range"), resp.Header)
+}
+
+func (u *gcsUpload) begin(location string) error {
+	session, err := url.Parse(location)
+	if err != nil || session.Scheme != u.own.Scheme || session.Host != u.own.Host {
+		return &Error{Kind: Refused, Cause: "the server wants the upload to go to another address than its own"}
+	}
+	u.session = session.String()
+	return nil
+}
+
+// took fails for a chunk of which the server kept a part alone: the library would go
+// on with the next one. It is sent again, and the server leaves out what it has.
+func (u *gcsUpload) took(sent string, answer http.Header) error {
+	var first, last, kept int64
+	if answer.Get("X-Http-Status-Code-Override") != "308" {
+		return nil
+	}
+	if _, err := fmt.Sscanf(sent, "bytes %d-%d/", &first, &last); err != nil {
+		return nil //nolint:nilerr // the request was no chunk
+	}
+	if _, err := fmt.Sscanf(answer.Get("Range"), "bytes=0-%d", &kept); err != nil || kept != last {
+		return &Error{Kind: Unreachable, Temporary: true, Cause: "the server took less than was sent"}
+	}
+	return nil
+}
+
+// exactReader gives size bytes of r, and an error where r has less or more. With the
+// last byte it gives the end, so that no empty chunk follows.
+type exactReader struct {
+	r    io.Reader
+	size int64
+	read int64
+	sum  hash.Hash32
+	err  error // other than the end
+}
+
+func (e *exactReader) Read(p []byte) (int, error) {
+	if e.err != nil {
+		return 0, e.err
+	}
+	p = p[:min(int64(len(p)), e.size-e.read)]
+	e.err = fill(e.r, p, e.size, e.read)
+	if e.err != nil {
+		return 0, e.err
+	}
+	_, _ = e.sum.Write(p) // never fails
+	e.read += int64(len(p))
+	if e.read < e.size {
+		return len(p), nil
+	}
+	if e.err = atEnd(e.r, e.size); e.err != nil {
+		return 0, e.err
+	}
+	return len(p), io.EOF
+}
+
+func (e *exactReader) crc32c() string {
+	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, e.sum.Sum32()))
 }

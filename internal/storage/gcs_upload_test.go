@@ -13,10 +13,21 @@ import (
 	"github.com/pose-dev/pose-operator/internal/report"
 )
 
-func isChunk(r *http.Request) bool { return r.Method == http.MethodPut && r.ContentLength > 0 }
+// isChunk says whether r sends a part of a resumable upload.
+func isChunk(r *http.Request) bool {
+	return r.URL.Query().Get("upload_id") != "" && strings.HasPrefix(r.Header.Get("Content-Range"), "bytes ")
+}
 
-// sessions keeps one resumable upload as Google documents it. The emulator appends
-// whatever comes and takes a question for the end of an upload.
+// incomplete answers a chunk as Google's server does to a client that wants no 308.
+func incomplete(w http.ResponseWriter, has int) {
+	w.Header().Set("X-Http-Status-Code-Override", "308")
+	if has > 0 {
+		w.Header().Set("Range", fmt.Sprintf("bytes=0-%d", has-1))
+	}
+}
+
+// sessions keeps one resumable upload as Google documents it: bytes that it has
+// already are left out when they come again. The emulator appends whatever comes.
 type sessions struct {
 	mu     sync.Mutex
 	data   []byte
@@ -27,63 +38,55 @@ type sessions struct {
 }
 
 func (s *sessions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch r.Method {
-	case http.MethodPost:
-		w.Header().Set("Location", "http://"+r.Host+"/session?upload_id=1")
-	case http.MethodPut:
+	switch {
+	case isChunk(r):
 		s.put(w, r)
+	case r.Method == http.MethodPost && r.URL.Query().Get("uploadType") == "resumable":
+		w.Header().Set("Location", "http://"+r.Host+"/session?upload_id=1")
 	default:
 		w.WriteHeader(http.StatusNotFound)
 	}
 }
 
 func (s *sessions) put(w http.ResponseWriter, r *http.Request) {
-	chunk := 0
-	if isChunk(r) {
-		s.mu.Lock()
-		s.chunks++
-		chunk = s.chunks
-		s.mu.Unlock()
-		if s.breaks != nil && s.breaks(w, r, chunk) {
-			return
-		}
+	s.mu.Lock()
+	s.chunks++
+	chunk := s.chunks
+	s.mu.Unlock()
+	if s.breaks != nil && s.breaks(w, r, chunk) {
+		return
 	}
 	body, err := io.ReadAll(r.Body)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var first, last, total int
-	if _, serr := fmt.Sscanf(r.Header.Get("Content-Range"), "bytes %d-%d/%d", &first, &last, &total); serr == nil {
-		if first != len(s.data) || last-first+1 != int(r.ContentLength) || s.object != nil {
-			w.WriteHeader(http.StatusBadRequest)
-			return
-		}
-		keep := len(body)
-		if err != nil {
-			keep -= keep % (256 << 10) // whole units of what arrived
-		}
-		s.data = append(s.data[:first], body[:keep]...)
-		if len(s.data) == total {
-			s.object = s.data
-		}
-	} else if _, serr := fmt.Sscanf(r.Header.Get("Content-Range"), "bytes */%d", &total); serr != nil {
+	var first, last int
+	_, serr := fmt.Sscanf(r.Header.Get("Content-Range"), "bytes %d-%d/", &first, &last)
+	if _, total, _ := strings.Cut(r.Header.Get("Content-Range"), "/"); serr != nil || first > len(s.data) || last-first+1 != int(r.ContentLength) || total != "*" && total != fmt.Sprint(last+1) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	if s.after != nil && chunk > 0 {
+	keep := len(body)
+	if err != nil {
+		keep -= keep % (256 << 10) // whole units of what arrived
+	}
+	if first+keep > len(s.data) {
+		s.data = append(s.data, body[len(s.data)-first:keep]...)
+	}
+	if strings.HasSuffix(r.Header.Get("Content-Range"), fmt.Sprintf("/%d", len(s.data))) {
+		s.object = s.data
+	}
+	if s.after != nil {
 		s.after(chunk)
 	}
 	if s.object != nil {
 		fmt.Fprintf(w, `{"size":"%d","generation":"1","crc32c":%q}`, len(s.object), crc32c(s.object))
 		return
 	}
-	if len(s.data) > 0 {
-		w.Header().Set("Range", fmt.Sprintf("bytes=0-%d", len(s.data)-1))
-	}
-	w.WriteHeader(http.StatusPermanentRedirect)
+	incomplete(w, len(s.data))
 }
 
-// TestGCSBrokenChunks breaks a resumable upload in ways after which the server is
-// asked what it has.
+// TestGCSBrokenChunks breaks a resumable upload in ways after which a chunk is sent
+// once more.
 func TestGCSBrokenChunks(t *testing.T) {
 	loses := func(which int) func(int) {
 		return func(chunk int) {
@@ -186,17 +189,24 @@ func TestGCSFailedUploads(t *testing.T) {
 			return isChunk(r)
 		}, Unreachable, true, "ended the upload"},
 		"nothing is taken": {func(w http.ResponseWriter, r *http.Request) bool {
-			if r.Method == http.MethodPut {
-				w.WriteHeader(http.StatusPermanentRedirect)
+			if isChunk(r) {
+				incomplete(w, 0)
 			}
-			return r.Method == http.MethodPut
-		}, Unreachable, true, "took nothing"},
+			return isChunk(r)
+		}, Unreachable, true, "took less"},
+		"no object comes of it": {func(w http.ResponseWriter, r *http.Request) bool {
+			var first, last int
+			if isChunk(r) {
+				_, _ = fmt.Sscanf(r.Header.Get("Content-Range"), "bytes %d-%d/", &first, &last)
+				incomplete(w, last+1)
+			}
+			return isChunk(r)
+		}, Unreachable, true, "ended the upload"},
 		"other bytes arrive": {func(w http.ResponseWriter, r *http.Request) bool {
 			if isChunk(r) {
 				_, _ = io.Copy(io.Discard, r.Body)
 				if strings.HasPrefix(r.Header.Get("Content-Range"), "bytes 0-") {
-					w.Header().Set("Range", "bytes=0-16777215")
-					w.WriteHeader(http.StatusPermanentRedirect)
+					incomplete(w, 16<<20)
 				} else {
 					_, _ = w.Write([]byte(`{"size":"20971520","generation":"1","crc32c":"AAAAAA=="}`))
 				}
@@ -204,14 +214,21 @@ func TestGCSFailedUploads(t *testing.T) {
 			return isChunk(r)
 		}, Unreachable, true, "other bytes arrived"},
 		"the session is elsewhere": {func(w http.ResponseWriter, r *http.Request) bool {
-			if r.Method == http.MethodPost {
+			if r.URL.Query().Get("uploadType") == "resumable" {
 				w.Header().Set("Location", "http://elsewhere.invalid/?upload_id=1")
 			}
-			return r.Method == http.MethodPost
+			return r.URL.Query().Get("uploadType") == "resumable"
 		}, Refused, false, "another address"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			srv := between(t, target, tc.answer)
+			dropped, discarded := false, false
+			srv := between(t, target, func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method == http.MethodDelete {
+					dropped = dropped || r.URL.Query().Get("upload_id") != ""
+					discarded = discarded || r.URL.Query().Get("ifGenerationMatch") == "1"
+				}
+				return tc.answer(w, r)
+			})
 			srv.Config.Handler = sessionsAt(srv.Config.Handler, target, srv.URL)
 			o := o
 			o.Store.GCSEndpoint = srv.URL
@@ -219,6 +236,9 @@ func TestGCSFailedUploads(t *testing.T) {
 			err := putLarge(t.Context(), sink)
 			if KindOf(err) != tc.kind || Temporary(err) != tc.passes || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("kind %d, temporary %v: %v", KindOf(err), Temporary(err), err)
+			}
+			if done := name == "other bytes arrive"; discarded != done || dropped == (done || name == "the session is elsewhere") {
+				t.Errorf("the session was dropped: %v, the object removed: %v", dropped, discarded)
 			}
 			if _, err := sink.Stat(t.Context(), "large"); KindOf(err) != NotFound {
 				t.Errorf("something is there: %v", err)

@@ -114,10 +114,8 @@ func (u *s3Upload) refusesChecksums(err error) bool {
 	if err == nil || !errors.As(err, &status) {
 		return false
 	}
-	if code := status.HTTPStatusCode(); code != http.StatusNotImplemented && code != http.StatusBadRequest {
-		return false
-	}
-	if errors.As(err, &api) && slices.Contains([]string{"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "EntityTooLarge"}, api.ErrorCode()) {
+	unknown := errors.As(err, &api) && slices.Contains([]string{"NotImplemented", "InvalidRequest", "InvalidArgument", "MalformedTrailerError"}, api.ErrorCode())
+	if code := status.HTTPStatusCode(); code != http.StatusNotImplemented && (code != http.StatusBadRequest || !unknown) {
 		return false
 	}
 	return !u.plain.Swap(true)

@@ -25,7 +25,8 @@ type store interface {
 	close()
 }
 
-var errChanged = &Error{Kind: Changed, Cause: "the object changed while it was read"}
+// errChanged is made anew for each place, which it will name.
+func errChanged() error { return &Error{Kind: Changed, Cause: "the object changed while it was read"} }
 
 // listPage is how many entries are asked for at once; tests ask for fewer.
 var listPage = 1000
@@ -92,7 +93,7 @@ func (s *objectSource) Open(ctx context.Context, offset, length int64, version s
 	r, info, err := s.store.open(ctx, s.key, offset, length, version)
 	if err == nil && version != "" && info.Version != version {
 		_ = r.Close()
-		err = errChanged
+		err = errChanged()
 	}
 	if err != nil {
 		return nil, Info{}, classify(s.place, err)

@@ -193,23 +193,23 @@ func (g *gate) close() {
 	g.closed = true
 }
 
-// outgoing is the body of a request that tells watched of each block that the
-// transport takes.
-type outgoing struct {
-	r     *bytes.Reader
+// gated is the body of a request that tells watched of each block that the transport
+// takes.
+type gated struct {
+	r     io.Reader
 	gate  *gate
 	alive func()
 }
 
-func newOutgoing(ctx context.Context, b []byte) *outgoing {
+func newGated(ctx context.Context, r io.Reader) gated {
 	g, ok := ctx.Value(gateKey{}).(*gate)
 	if !ok {
 		g = &gate{}
 	}
-	return &outgoing{r: bytes.NewReader(b), gate: g, alive: func() { alive(ctx) }}
+	return gated{r: r, gate: g, alive: func() { alive(ctx) }}
 }
 
-func (o *outgoing) Read(p []byte) (int, error) {
+func (o gated) Read(p []byte) (int, error) {
 	o.gate.mu.Lock()
 	defer o.gate.mu.Unlock()
 	if o.gate.closed {
@@ -219,10 +219,21 @@ func (o *outgoing) Read(p []byte) (int, error) {
 	return o.r.Read(p)
 }
 
+// outgoing is a gated body that can be sent again.
+type outgoing struct {
+	gated
+	seeker io.Seeker
+}
+
+func newOutgoing(ctx context.Context, b []byte) *outgoing {
+	r := bytes.NewReader(b)
+	return &outgoing{newGated(ctx, r), r}
+}
+
 func (o *outgoing) Seek(offset int64, whence int) (int64, error) {
 	o.gate.mu.Lock()
 	defer o.gate.mu.Unlock()
-	return o.r.Seek(offset, whence)
+	return o.seeker.Seek(offset, whence)
 }
 
 // errUploadEnded says that the server knows no more of an upload than was begun: a

@@ -251,12 +251,15 @@ func (d *decider) exhausted(t Tally) string {
 }
 
 // deadline of the batch; zero where it has none, or while it is suspended.
-func (d *decider) deadline() time.Time {
-	s := &d.Batch.Status
-	if d.spec.ActiveDeadlineSeconds == nil || s.StartTime == nil || s.SuspendedAt != nil {
+func (d *decider) deadline() time.Time { return Deadline(d.Batch) }
+
+// Deadline of a batch; zero where it has none, or stands still.
+func Deadline(b *v1alpha1.PoseBatch) time.Time {
+	s := &b.Status
+	if b.Spec.ActiveDeadlineSeconds == nil || s.StartTime == nil || s.SuspendedAt != nil {
 		return time.Time{}
 	}
-	return s.StartTime.Add(time.Duration(*d.spec.ActiveDeadlineSeconds+s.SuspendedSeconds) * time.Second)
+	return s.StartTime.Add(time.Duration(*b.Spec.ActiveDeadlineSeconds+s.SuspendedSeconds) * time.Second)
 }
 
 // cancel what has not ended.
@@ -329,7 +332,9 @@ func (d *decider) drop() {
 			gone = append(gone, c)
 		case s == Failed && c.Ended:
 			ended[0] = append(ended[0], c)
-		case s == Succeeded && c.Ended && d.spec.Output.DeletionPolicy != v1alpha1.DeletionDelete:
+		// Its own policy counts too: it may say Delete still, where the batch's was
+		// changed, and would take the result along.
+		case s == Succeeded && c.Ended && d.spec.Output.DeletionPolicy != v1alpha1.DeletionDelete && c.Policy != v1alpha1.DeletionDelete:
 			ended[1] = append(ended[1], c)
 		}
 	}

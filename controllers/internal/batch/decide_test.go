@@ -401,3 +401,15 @@ func TestEnds(t *testing.T) {
 		})
 	}
 }
+
+// A batch that is to keep its results from now on deletes no PoseJob that would still
+// take its own along.
+func TestResultsStayWhenThePolicyIsChanged(t *testing.T) {
+	for policy, want := range map[v1alpha1.DeletionPolicy]batch.StepKind{v1alpha1.DeletionDelete: batch.StepPolicy, v1alpha1.DeletionRetain: batch.StepDelete} {
+		c := child(0, done(-5), func(c *batch.Child) { c.Policy = policy })
+		steps := batch.Decide(batch.Input{Batch: many(), Records: []*batch.Record{record("S")}, Children: []batch.Child{c}, Now: gen.Now}).Steps
+		if len(steps) != 1 || steps[0].Kind != want {
+			t.Errorf("%s: steps %+v, want %v alone", policy, steps, want)
+		}
+	}
+}

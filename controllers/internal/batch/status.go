@@ -45,13 +45,19 @@ func EndOf(r *Report, indexFailed string) *End {
 	if r.Index != nil && r.Index.Missing > 0 {
 		message += fmt.Sprintf("; %d of the results were not to be read for batch.json", r.Index.Missing)
 	}
+	if indexFailed != "" {
+		message += "; batch.json cannot be written: " + indexFailed
+	}
 	switch stop := r.Batch.Status.Stopping; {
 	case stop != nil:
 		return &End{Failed: true, Reason: stop.Reason, Message: stop.Message + ". " + message}
 	case c.Failed > 0:
 		return &End{Failed: true, Reason: v1alpha1.ReasonClipsFailed, Message: message}
 	case indexFailed != "":
-		return &End{Failed: true, Reason: v1alpha1.ReasonIndexFailed, Message: message + "; batch.json cannot be written: " + indexFailed}
+		return &End{Failed: true, Reason: v1alpha1.ReasonIndexFailed, Message: message}
+	}
+	if r.Index != nil && r.Index.Missing > 0 {
+		return &End{Failed: true, Reason: v1alpha1.ReasonResultsMissing, Message: message}
 	}
 	return &End{Reason: v1alpha1.ReasonSucceeded, Message: message}
 }

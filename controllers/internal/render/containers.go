@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
@@ -87,6 +88,9 @@ func (r *renderer) config(role report.Role) report.Config {
 	}
 	if r.attempt != nil {
 		c.Job.Attempt = r.attempt.Number
+	}
+	if owner := metav1.GetControllerOf(r.job); owner != nil && owner.Kind == "PoseBatch" {
+		c.Job.Batch = owner.Name
 	}
 	return c
 }

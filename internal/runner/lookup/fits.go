@@ -80,6 +80,14 @@ func (s seen) is(u used) string {
 		if u.sha256 == "" || !strings.EqualFold(s.sha256, u.sha256) {
 			return fmt.Sprintf("its sha256 is %.16s, the job asks for %.16s", orNone(u.sha256), strings.ToLower(s.sha256))
 		}
+		// The file at the job's URI is not read: what shows that it cannot be the one
+		// that its sha256 names is for fetch to judge.
+		if s.info.Size >= 0 && u.bytes >= 0 && s.info.Size != u.bytes {
+			return fmt.Sprintf("a file of that sha256 has %d bytes, the one at the job's URI %d", u.bytes, s.info.Size)
+		}
+		if s.info.SHA256 != "" && !strings.EqualFold(s.info.SHA256, s.sha256) {
+			return "the digest that the store notes of the file at the job's URI is another"
+		}
 		return ""
 	}
 	const remedy = "; a sha256 in the job's spec would prove it"
@@ -136,7 +144,3 @@ func orNone(s string) string {
 	}
 	return s
 }
-
-// same says whether two jobs have one name: a job that was deleted and made again
-// has another UID.
-func same(a, b report.JobRef) bool { return a.Namespace == b.Namespace && a.Name == b.Name }

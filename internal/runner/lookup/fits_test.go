@@ -33,7 +33,13 @@ func TestFits(t *testing.T) {
 		"no recipe, and none is wanted":      {func(w *want) { w.request, w.recipes = "", []string{""} }, func(m *m) { m.Provenance.Request, m.Provenance.Recipe = "", "" }, "not pinned"},
 		"no request, and none is wanted":     {func(w *want) { w.request = "" }, func(m *m) { m.Provenance.Request, m.Provenance.Recipe = "", "sha256:9" }, "otherwise"},
 		"a request for no recipe":            {func(w *want) { w.recipes = nil }, nil, ""},
-		"the digest asked for":               {func(w *want) { w.video = seen{uri: "https://else/where", sha256: strings.ToUpper(digestA)} }, nil, ""},
+		"the digest asked for": {func(w *want) {
+			w.video = seen{uri: "https://else/where", sha256: strings.ToUpper(digestA), info: storage.Info{Size: 7}}
+		}, nil, ""},
+		"the digest of another file": {func(w *want) { w.video = seen{uri: "https://else/where", sha256: digestA, info: storage.Info{Size: 8}} }, nil, "has 7 bytes, the one at the job's URI 8"},
+		"a digest, and no size to be known": {func(w *want) {
+			w.video = seen{uri: "https://else/where", sha256: digestA, info: storage.Info{Size: -1}}
+		}, nil, ""},
 		"another digest":                     {func(w *want) { w.video.sha256 = digestB }, nil, "its sha256 is aaaaaaaaaaaaaaaa"},
 		"a digest, and none recorded":        {func(w *want) { w.video.sha256 = digestB }, func(m *m) { m.Video.SourceSHA256 = "" }, "its sha256 is none"},
 		"another URI":                        {func(w *want) { w.video.uri = "s3://b/w.mp4" }, nil, "its URI is another; a sha256 in the job's spec"},
@@ -51,7 +57,7 @@ func TestFits(t *testing.T) {
 		"a web server's time":                {web("Tue, 24 Nov 2026 22:00:00 GMT"), webManifest("Tue, 24 Nov 2026 22:00:00 GMT"), "no strong ETag"},
 		"a claim":                            {func(w *want) { w.video.uri = "pvc://c/v" }, func(m *m) { m.Provenance.VideoURI = "pvc://c/v" }, ""},
 		"a namesake claim elsewhere":         {func(w *want) { w.video.uri = "pvc://c/v" }, func(m *m) { m.Provenance.VideoURI, m.Job.Namespace = "pvc://c/v", "other" }, "claim of another namespace"},
-		"a namesake claim, and a digest":     {func(w *want) { w.video = seen{uri: "pvc://c/v", sha256: digestA} }, func(m *m) { m.Provenance.VideoURI, m.Job.Namespace = "pvc://c/v", "other" }, ""},
+		"a namesake claim, and a digest":     {func(w *want) { w.video = seen{uri: "pvc://c/v", sha256: digestA, info: storage.Info{Size: 7}} }, func(m *m) { m.Provenance.VideoURI, m.Job.Namespace = "pvc://c/v", "other" }, ""},
 		"made with boxes":                    {nil, boxesManifest, "boxes that were given"},
 		"made without boxes":                 {boxes(seen{uri: "s3://b/b.json"}), nil, "without the boxes"},
 		"the same boxes":                     {boxes(seen{uri: "s3://b/b.json", info: storage.Info{Size: 3, Version: `"b1"`}}), boxesManifest, ""},

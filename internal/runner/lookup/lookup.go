@@ -133,7 +133,7 @@ func (k *look) neighbour(results []found) bool {
 		return false
 	}
 	owner := results[0].result.Pointer.Job
-	return owner.Namespace == k.job.Namespace && !same(owner, k.job)
+	return owner.Namespace == k.job.Namespace && !k.job.Continues(owner)
 }
 
 // inPlaceOnly says that the job may have what lies at its output, and write nothing.

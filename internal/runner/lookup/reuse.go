@@ -149,7 +149,7 @@ func (k *look) unfit(f *found) string {
 
 // mine says whether the pointer by which a result was found is the job's own, or
 // that of a job of its name that was deleted before.
-func (k *look) mine(r *verify.Found) bool { return r.Pointer != nil && same(r.Pointer.Job, k.job) }
+func (k *look) mine(r *verify.Found) bool { return r.Pointer != nil && k.job.Continues(r.Pointer.Job) }
 
 // take makes a result the job's own: it checks every file, copies them below the
 // job's output where they are another's, and sets the root's pointer. A neighbour's
@@ -161,7 +161,7 @@ func (k *look) take(ctx context.Context, f *found) (id, why string, err error) {
 		return f.result.Pointer.AttemptID, k.check(ctx, f.store, f.result), nil
 	case f.own && k.mine(f.result):
 		id, why = f.result.Pointer.AttemptID, k.check(ctx, f.store, f.result)
-	case below && same(f.result.Manifest.Job, k.job):
+	case below && k.job.Continues(f.result.Manifest.Job):
 		id, why = folder, k.check(ctx, f.store, f.result)
 	default:
 		id = k.cfg.AttemptID

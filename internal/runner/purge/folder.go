@@ -39,10 +39,10 @@ func judge(f folder, job report.JobRef, prefix string) verdict {
 	v := verdict{whole: merr == nil}
 	switch {
 	case oerr == nil:
-		v.remove = same(owner.Job, job)
+		v.remove = job.Same(owner.Job)
 		v.why = "is the result of job " + name(owner.Job)
 	case merr == nil:
-		v.remove = same(manifest.Job, job)
+		v.remove = job.Same(manifest.Job)
 		v.orphan = v.remove && !named
 		v.why = "is the result of job " + name(manifest.Job)
 	case named:
@@ -57,10 +57,6 @@ func judge(f folder, job report.JobRef, prefix string) verdict {
 	}
 	return v
 }
-
-// same says whether two jobs have one name: a job that was deleted and made again
-// has another UID.
-func same(a, b report.JobRef) bool { return a.Namespace == b.Namespace && a.Name == b.Name }
 
 func name(j report.JobRef) string { return clean.Line(fmt.Sprintf("%s/%s", j.Namespace, j.Name), 320) }
 

@@ -49,7 +49,11 @@ type purger struct {
 	rep  *report.PurgeReport
 	sink storage.Sink
 
-	more    int // lines that Kept has no room for
+	more int // lines that Kept has no room for
+	// held is the folder to which the root's pointer leads as the result of another
+	// job, the holder; empty where it leads to none.
+	held    string
+	holder  report.JobRef
 	said    int
 	left    int
 	failure error
@@ -174,7 +178,8 @@ func (p *purger) pointer(ctx context.Context) error {
 	case result.KindOf(raw) != result.KindPointer:
 		p.keep("%s is a file of somebody else", result.ManifestFile)
 		return nil
-	case err == nil && !same(pointer.Job, p.job):
+	case err == nil && !p.job.Same(pointer.Job):
+		p.held, p.holder = pointer.AttemptID, pointer.Job
 		p.keep("%s leads to the result of job %s", result.ManifestFile, name(pointer.Job))
 		return nil
 	case err != nil:
@@ -203,6 +208,9 @@ func (p *purger) folder(ctx context.Context, f folder) error {
 		}
 	}
 	v := judge(f, p.job, p.cfg.AttemptPrefix)
+	if v.remove && f.id == p.held {
+		v = verdict{why: "is what job " + name(p.holder) + " has by now as its own"}
+	}
 	if !v.remove {
 		p.keep("%s/%s %s", result.AttemptsDir, f.id, v.why)
 		return nil
