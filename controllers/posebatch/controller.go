@@ -11,14 +11,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -27,6 +25,7 @@ import (
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers/internal/batch"
 	"github.com/pose-dev/pose-operator/controllers/internal/policy"
+	"github.com/pose-dev/pose-operator/controllers/pace"
 	"github.com/pose-dev/pose-operator/internal/clips"
 )
 
@@ -41,7 +40,7 @@ type Reconciler struct {
 	Settings settings
 
 	chunks chunkCache
-	pace   pacer
+	pace   pace.Pacer
 }
 
 // softInterval is the least time between two writes that only say how far a batch is.
@@ -85,7 +84,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	var b v1alpha1.PoseBatch
 	if err := r.Client.Get(ctx, req.NamespacedName, &b); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.pace.forget(req.NamespacedName)
+			r.pace.Forget(req.NamespacedName)
 			return ctrl.Result{}, nil
 		}
 		return ctrl.Result{}, fmt.Errorf("get PoseBatch %s: %w", req, err)
@@ -296,7 +295,7 @@ func (r *Reconciler) write(ctx context.Context, o *observation, next v1alpha1.Po
 		return 0, nil
 	}
 	if batch.SoftEqual(o.b.Status, next) {
-		if wait := r.pace.wait(key, o.now); wait > 0 {
+		if wait := r.pace.Wait(key, softInterval, o.now); wait > 0 {
 			return wait, nil
 		}
 	}
@@ -305,7 +304,7 @@ func (r *Reconciler) write(ctx context.Context, o *observation, next v1alpha1.Po
 	if err := r.Client.Status().Patch(ctx, updated, client.MergeFromWithOptions(o.b, client.MergeFromWithOptimisticLock{})); err != nil {
 		return 0, fmt.Errorf("patch status of PoseBatch %s: %w", key, err)
 	}
-	r.pace.wrote(key, o.now)
+	r.pace.Wrote(key, o.now)
 	return 0, nil
 }
 
@@ -346,37 +345,6 @@ func joined(list []string) string {
 		out += s
 	}
 	return out
-}
-
-// pacer spaces the writes of a batch that only tell progress.
-type pacer struct {
-	mu   sync.Mutex
-	last map[types.NamespacedName]time.Time
-}
-
-func (p *pacer) wait(key types.NamespacedName, now time.Time) time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	last, ok := p.last[key]
-	if !ok {
-		return 0
-	}
-	return max(0, softInterval-now.Sub(last))
-}
-
-func (p *pacer) wrote(key types.NamespacedName, now time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.last == nil {
-		p.last = map[types.NamespacedName]time.Time{}
-	}
-	p.last[key] = now
-}
-
-func (p *pacer) forget(key types.NamespacedName) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.last, key)
 }
 
 // controls says whether o belongs to the batch.

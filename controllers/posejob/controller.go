@@ -36,6 +36,7 @@ import (
 	"github.com/pose-dev/pose-operator/controllers/internal/render"
 	"github.com/pose-dev/pose-operator/controllers/internal/reuse"
 	"github.com/pose-dev/pose-operator/controllers/internal/status"
+	"github.com/pose-dev/pose-operator/controllers/pace"
 	"github.com/pose-dev/pose-operator/internal/report"
 )
 
@@ -63,7 +64,7 @@ type Reconciler struct {
 	// Reuse of results that were computed before.
 	Reuse Reuse
 
-	pace pacer
+	pace pace.Pacer
 }
 
 // observation is one consistent look at a job.
@@ -101,7 +102,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	switch {
 	case job == nil:
-		r.pace.forget(req.NamespacedName)
+		r.pace.Forget(req.NamespacedName)
 		return ctrl.Result{}, nil
 	case job.Spec.ManagedBy != "" && job.Spec.ManagedBy != v1alpha1.ManagedByOperator:
 		return ctrl.Result{}, nil
@@ -167,7 +168,7 @@ func (r *Reconciler) write(ctx context.Context, o *observation, next v1alpha1.Po
 		return 0, nil
 	}
 	if status.SoftEqual(o.job.Status, next) {
-		if wait := r.pace.wait(key, o.now); wait > 0 {
+		if wait := r.pace.Wait(key, softInterval, o.now); wait > 0 {
 			return wait, nil
 		}
 	}
@@ -177,7 +178,7 @@ func (r *Reconciler) write(ctx context.Context, o *observation, next v1alpha1.Po
 	if err := r.Client.Status().Patch(ctx, updated, patch); err != nil {
 		return 0, fmt.Errorf("patch status of PoseJob %s: %w", key, err)
 	}
-	r.pace.wrote(key, o.now)
+	r.pace.Wrote(key, o.now)
 	log.FromContext(ctx).V(1).Info("Status written", "phase", next.Phase, "attempts", next.AttemptCount, "stage", next.Stage)
 	return 0, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -154,35 +153,4 @@ func (r *Reconciler) waitingFor(ctx context.Context, _ client.Object) []reconcil
 		}
 	}
 	return out
-}
-
-// pacer spaces the writes of a job that only tell progress.
-type pacer struct {
-	mu   sync.Mutex
-	last map[types.NamespacedName]time.Time
-}
-
-func (p *pacer) wait(key types.NamespacedName, now time.Time) time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	last, ok := p.last[key]
-	if !ok {
-		return 0
-	}
-	return max(0, softInterval-now.Sub(last))
-}
-
-func (p *pacer) wrote(key types.NamespacedName, now time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.last == nil {
-		p.last = map[types.NamespacedName]time.Time{}
-	}
-	p.last[key] = now
-}
-
-func (p *pacer) forget(key types.NamespacedName) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.last, key)
 }
