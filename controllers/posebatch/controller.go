@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -115,7 +116,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 // step does what is to be done now, up to the status.
 func (r *Reconciler) step(ctx context.Context, o *observation) error {
 	if why := r.denied(o.b); len(why) > 0 && !batch.Whole(o.b.Status.Listing) {
-		o.end(v1alpha1.ReasonPolicyDenied, "%s", joined(why))
+		o.end(v1alpha1.ReasonPolicyDenied, "%s", strings.Join(why, "; "))
 		return nil
 	}
 	var pods corev1.PodList
@@ -334,17 +335,6 @@ func (r *Reconciler) afterEnd(ctx context.Context, o *observation) (ctrl.Result,
 // finished is latched.
 func finished(b *v1alpha1.PoseBatch) bool {
 	return meta.IsStatusConditionTrue(b.Status.Conditions, v1alpha1.ConditionFinished)
-}
-
-func joined(list []string) string {
-	out := ""
-	for i, s := range list {
-		if i > 0 {
-			out += "; "
-		}
-		out += s
-	}
-	return out
 }
 
 // controls says whether o belongs to the batch.

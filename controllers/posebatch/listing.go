@@ -3,6 +3,7 @@ package posebatch
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -37,22 +38,38 @@ func (r *Reconciler) list(ctx context.Context, o *observation) error {
 			return err
 		}
 	}
+	if s.Action == batch.PodGiveUp {
+		o.rep.Waiting = s.Message
+		o.end(v1alpha1.ReasonListFailed, "the list of clips cannot be made: %s", s.Message)
+		return nil
+	}
+	r.follow(o, s, pod, tries{v1alpha1.PurposeList, &l.Attempt, &l.NotBefore, &l.Message})
+	return nil
+}
+
+// tries are what the status keeps of the attempts to list or to index.
+type tries struct {
+	purpose   string
+	attempt   *int32
+	notBefore **metav1.Time
+	message   *string
+}
+
+// follow a step of an attempt that goes on.
+func (r *Reconciler) follow(o *observation, s batch.PodStep, pod *corev1.Pod, t tries) {
 	o.rep.Waiting = s.Message
 	switch s.Action {
-	case batch.PodGiveUp:
-		o.end(v1alpha1.ReasonListFailed, "the list of clips cannot be made: %s", s.Message)
 	case batch.PodIntend:
-		l.Attempt, l.NotBefore, l.Message = s.Attempt, notBefore(s.NotBefore), cut(s.Message)
+		*t.attempt, *t.notBefore, *t.message = s.Attempt, notBefore(s.NotBefore), cut(s.Message)
 		o.sooner(max(soon, s.NotBefore.Sub(o.now)))
 		o.rep.Waiting = ""
 	case batch.PodCreate:
-		o.act = func(ctx context.Context) error { return r.create(ctx, o.b, v1alpha1.PurposeList, l.Attempt) }
+		o.act = func(ctx context.Context) error { return r.create(ctx, o.b, t.purpose, *t.attempt) }
 	case batch.PodEnd:
 		o.act = func(ctx context.Context) error { return r.deletePod(ctx, pod) }
-	case batch.PodWait, batch.PodDone:
+	case batch.PodWait, batch.PodDone, batch.PodGiveUp:
 		o.until(s.Until)
 	}
-	return nil
 }
 
 func (o *observation) until(t time.Time) {
@@ -159,27 +176,17 @@ func (r *Reconciler) index(o *observation) {
 		}
 		s = batch.Repeat(x.Attempt, "the pod's report cannot be right", o.now)
 	}
-	o.rep.Waiting = s.Message
-	switch s.Action {
-	case batch.PodGiveUp:
-		x.Message = cut(s.Message)
-		o.rep.End = batch.EndOf(&o.rep, s.Message)
-	case batch.PodIntend:
-		x.Attempt, x.NotBefore, x.Message = s.Attempt, notBefore(s.NotBefore), cut(s.Message)
-		o.sooner(max(soon, s.NotBefore.Sub(o.now)))
-		o.rep.Waiting = ""
-	case batch.PodCreate:
+	if s.Action == batch.PodCreate {
 		if why := r.denied(o.b); len(why) > 0 {
-			x.Message = cut(joined(why))
-			o.rep.End = batch.EndOf(&o.rep, x.Message)
-			return
+			s = batch.PodStep{Action: batch.PodGiveUp, Message: cut(strings.Join(why, "; "))}
 		}
-		o.act = func(ctx context.Context) error { return r.create(ctx, o.b, v1alpha1.PurposeIndex, x.Attempt) }
-	case batch.PodEnd:
-		o.act = func(ctx context.Context) error { return r.deletePod(ctx, pod) }
-	case batch.PodWait, batch.PodDone:
-		o.until(s.Until)
 	}
+	if s.Action == batch.PodGiveUp {
+		o.rep.Waiting, x.Message = s.Message, cut(s.Message)
+		o.rep.End = batch.EndOf(&o.rep, s.Message)
+		return
+	}
+	r.follow(o, s, pod, tries{v1alpha1.PurposeIndex, &x.Attempt, &x.NotBefore, &x.Message})
 }
 
 // create the pod of an attempt that the status names.

@@ -170,17 +170,7 @@ func (o Options) policy() storage.Policy {
 }
 
 func (o Options) retry(ctx context.Context, f func(context.Context) error) error {
-	p := o.policy()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	failed := 0
-	return storage.Retry(ctx, p, nil, func(ctx context.Context) error {
-		err := f(ctx)
-		if failed++; p.Tries > 0 && failed >= p.Tries {
-			cancel() // which is what ends a Retry
-		}
-		return err
-	})
+	return storage.RetryFew(ctx, o.policy(), nil, f)
 }
 
 // block is how much of a file is read at a time, in bytes.

@@ -9,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
-	"github.com/pose-dev/pose-operator/controllers/internal/failure"
+	"github.com/pose-dev/pose-operator/controllers/internal/condition"
 )
 
 // maxStatusMessage bounds a condition's message.
@@ -93,7 +93,7 @@ func Status(r Report) v1alpha1.PoseBatchStatus {
 		}
 	}
 	suspension(&s, r, now)
-	w := writer{s: &s, generation: r.Batch.Generation, now: now}
+	w := writer{s: &s, Setter: condition.Setter{Conditions: &s.Conditions, Generation: r.Batch.Generation, Now: now, MaxMessage: maxStatusMessage}}
 	w.listed(r)
 	switch {
 	case r.End != nil && r.End.Failed:
@@ -163,24 +163,10 @@ func suspension(s *v1alpha1.PoseBatchStatus, r Report, now metav1.Time) {
 	}
 }
 
-// writer sets conditions with the batch's generation and one clock.
+// writer of a batch's conditions.
 type writer struct {
-	s          *v1alpha1.PoseBatchStatus
-	generation int64
-	now        metav1.Time
-}
-
-func (w writer) set(kind string, status metav1.ConditionStatus, reason, message string) {
-	meta.SetStatusCondition(&w.s.Conditions, metav1.Condition{
-		Type: kind, Status: status, Reason: reason, Message: failure.Clean(message, maxStatusMessage),
-		ObservedGeneration: w.generation, LastTransitionTime: w.now,
-	})
-}
-
-func (w writer) remove(kinds ...string) {
-	for _, k := range kinds {
-		meta.RemoveStatusCondition(&w.s.Conditions, k)
-	}
+	condition.Setter
+	s *v1alpha1.PoseBatchStatus
 }
 
 // Whole says whether the list of clips is made.
@@ -194,9 +180,9 @@ func (w writer) listed(r Report) {
 		if l.Skipped > 0 {
 			message += fmt.Sprintf("; %d entries were left out, for no PoseJob can name them", l.Skipped)
 		}
-		w.set(v1alpha1.ConditionListed, metav1.ConditionTrue, v1alpha1.ConditionListed, message)
+		w.Set(v1alpha1.ConditionListed, metav1.ConditionTrue, v1alpha1.ConditionListed, message)
 	case r.End != nil:
-		w.set(v1alpha1.ConditionListed, metav1.ConditionFalse, r.End.Reason, r.End.Message)
+		w.Set(v1alpha1.ConditionListed, metav1.ConditionFalse, r.End.Reason, r.End.Message)
 	default:
 		message := "the list of clips is being made"
 		for _, more := range []string{listingMessage(l), r.Waiting} {
@@ -204,7 +190,7 @@ func (w writer) listed(r Report) {
 				message += "; " + more
 			}
 		}
-		w.set(v1alpha1.ConditionListed, metav1.ConditionFalse, v1alpha1.ReasonListing, message)
+		w.Set(v1alpha1.ConditionListed, metav1.ConditionFalse, v1alpha1.ReasonListing, message)
 	}
 }
 
@@ -217,51 +203,51 @@ func listingMessage(l *v1alpha1.BatchListing) string {
 
 func (w writer) ended() {
 	if w.s.CompletionTime == nil {
-		w.s.CompletionTime = &w.now
+		w.s.CompletionTime = &w.Now
 	}
-	w.remove(v1alpha1.ConditionReconciling)
+	w.Remove(v1alpha1.ConditionReconciling)
 	if meta.FindStatusCondition(w.s.Conditions, v1alpha1.ConditionSuspended) != nil {
-		w.set(v1alpha1.ConditionSuspended, metav1.ConditionFalse, v1alpha1.ReasonResumed, "the batch has ended")
+		w.Set(v1alpha1.ConditionSuspended, metav1.ConditionFalse, v1alpha1.ReasonResumed, "the batch has ended")
 	}
 }
 
 func (w writer) failed(e End) {
 	w.s.Phase = v1alpha1.BatchPhaseFailed
 	w.ended()
-	w.remove(v1alpha1.ConditionComplete)
-	w.set(v1alpha1.ConditionReady, metav1.ConditionFalse, e.Reason, e.Message)
+	w.Remove(v1alpha1.ConditionComplete)
+	w.Set(v1alpha1.ConditionReady, metav1.ConditionFalse, e.Reason, e.Message)
 	for _, k := range []string{v1alpha1.ConditionStalled, v1alpha1.ConditionFailed, v1alpha1.ConditionFinished} {
-		w.set(k, metav1.ConditionTrue, e.Reason, e.Message)
+		w.Set(k, metav1.ConditionTrue, e.Reason, e.Message)
 	}
 }
 
 func (w writer) complete(e End) {
 	w.s.Phase = v1alpha1.BatchPhaseSucceeded
 	w.ended()
-	w.remove(v1alpha1.ConditionStalled, v1alpha1.ConditionFailed)
+	w.Remove(v1alpha1.ConditionStalled, v1alpha1.ConditionFailed)
 	for _, k := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionComplete, v1alpha1.ConditionFinished} {
-		w.set(k, metav1.ConditionTrue, e.Reason, e.Message)
+		w.Set(k, metav1.ConditionTrue, e.Reason, e.Message)
 	}
 }
 
 func (w writer) working(r Report) {
 	s := w.s
-	w.remove(v1alpha1.ConditionStalled, v1alpha1.ConditionComplete, v1alpha1.ConditionFailed, v1alpha1.ConditionFinished)
+	w.Remove(v1alpha1.ConditionStalled, v1alpha1.ConditionComplete, v1alpha1.ConditionFailed, v1alpha1.ConditionFinished)
 	resting := r.Plan == nil || r.Plan.Tally.Live == r.Plan.Tally.Resting
 	if r.Batch.Spec.Suspend && resting && s.Stopping == nil && (r.Plan == nil || !r.Plan.Ended) {
 		// A suspended object is current for kstatus, which takes Ready=False for work
 		// in progress: so that goes as well.
 		s.Phase = v1alpha1.BatchPhaseSuspended
-		w.set(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended, "spec.suspend is true; nothing runs")
-		w.remove(v1alpha1.ConditionReconciling, v1alpha1.ConditionReady)
+		w.Set(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended, "spec.suspend is true; nothing runs")
+		w.Remove(v1alpha1.ConditionReconciling, v1alpha1.ConditionReady)
 		return
 	}
 	if meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionSuspended) != nil && !r.Batch.Spec.Suspend {
-		w.set(v1alpha1.ConditionSuspended, metav1.ConditionFalse, v1alpha1.ReasonResumed, "spec.suspend is false")
+		w.Set(v1alpha1.ConditionSuspended, metav1.ConditionFalse, v1alpha1.ReasonResumed, "spec.suspend is false")
 	}
 	reason, message := w.phase(r)
-	w.set(v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)
-	w.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, reason, message)
+	w.Set(v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)
+	w.Set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, reason, message)
 }
 
 func (w writer) phase(r Report) (reason, message string) {

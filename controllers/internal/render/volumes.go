@@ -119,16 +119,6 @@ func secret(name string, ref *v1alpha1.SecretReference) []corev1.Volume {
 	}}}
 }
 
-// claim that a pvc:// URI names, or "".
-func claim(uri string) string {
-	rest, ok := strings.CutPrefix(uri, "pvc://")
-	if !ok {
-		return ""
-	}
-	name, _, _ := strings.Cut(rest, "/")
-	return name
-}
-
 // image that an oci:// URI names, or "": what stands before the path in it.
 func image(uri string) string {
 	rest, ok := strings.CutPrefix(uri, "oci://")
@@ -184,7 +174,7 @@ func (r *renderer) placeVolumes() []corev1.Volume {
 				Image: &corev1.ImageVolumeSource{Reference: reference, PullPolicy: corev1.PullIfNotPresent},
 			}})
 		}
-		name := claim(p.uri)
+		name := report.Claim(p.uri)
 		if name == "" {
 			continue
 		}
@@ -208,12 +198,12 @@ func secretMount(p place, path string) []corev1.VolumeMount {
 
 // mounted says whether what uri names is mounted rather than asked for over the
 // network.
-func mounted(uri string) bool { return claim(uri) != "" || image(uri) != "" }
+func mounted(uri string) bool { return report.Claim(uri) != "" || image(uri) != "" }
 
 // claimMount of the claim or image that uri lies on; nothing where it lies on none.
 func (r *renderer) claimMount(uri, path string, readOnly bool) []corev1.VolumeMount {
 	for _, p := range r.places {
-		if mounted(uri) && claim(p.uri) == claim(uri) && image(p.uri) == image(uri) {
+		if mounted(uri) && report.Claim(p.uri) == report.Claim(uri) && image(p.uri) == image(uri) {
 			return []corev1.VolumeMount{{Name: p.claimVolume, MountPath: path, ReadOnly: readOnly}}
 		}
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers/internal/attempt"
-	"github.com/pose-dev/pose-operator/controllers/internal/failure"
+	"github.com/pose-dev/pose-operator/controllers/internal/condition"
 	"github.com/pose-dev/pose-operator/controllers/internal/plan"
 )
 
@@ -21,28 +21,14 @@ func equal(a, b v1alpha1.PoseJobStatus) bool { return equality.Semantic.DeepEqua
 // Equal says whether two statuses are the same.
 func Equal(a, b v1alpha1.PoseJobStatus) bool { return equal(a, b) }
 
-// setter writes conditions with the job's generation and one clock.
+// setter writes a job's conditions.
 type setter struct {
-	s          *v1alpha1.PoseJobStatus
-	generation int64
-	now        metav1.Time
-}
-
-func (c setter) set(kind string, status metav1.ConditionStatus, reason, message string) {
-	meta.SetStatusCondition(&c.s.Conditions, metav1.Condition{
-		Type: kind, Status: status, Reason: reason, Message: failure.Clean(message, maxMessage),
-		ObservedGeneration: c.generation, LastTransitionTime: c.now,
-	})
-}
-
-func (c setter) remove(kinds ...string) {
-	for _, k := range kinds {
-		meta.RemoveStatusCondition(&c.s.Conditions, k)
-	}
+	condition.Setter
+	s *v1alpha1.PoseJobStatus
 }
 
 func conditions(s *v1alpha1.PoseJobStatus, in Input, now metav1.Time) {
-	c := setter{s: s, generation: in.Job.Generation, now: now}
+	c := setter{s: s, Setter: condition.Setter{Conditions: &s.Conditions, Generation: in.Job.Generation, Now: now, MaxMessage: maxMessage}}
 	engineResolved(c, in)
 	suspended(c, in)
 	deviceMismatch(c)
@@ -60,9 +46,9 @@ func engineResolved(c setter, in Input) {
 	switch {
 	case finished(in.Decision) && in.EngineReason == "" && !in.EngineReady:
 	case in.EngineReady:
-		c.set(v1alpha1.ConditionEngineResolved, metav1.ConditionTrue, v1alpha1.ReasonEngineResolved, "PoseEngine "+in.EngineName+" is ready")
+		c.Set(v1alpha1.ConditionEngineResolved, metav1.ConditionTrue, v1alpha1.ReasonEngineResolved, "PoseEngine "+in.EngineName+" is ready")
 	case in.EngineReason != "":
-		c.set(v1alpha1.ConditionEngineResolved, metav1.ConditionFalse, in.EngineReason, in.EngineMessage)
+		c.Set(v1alpha1.ConditionEngineResolved, metav1.ConditionFalse, in.EngineReason, in.EngineMessage)
 	}
 }
 
@@ -74,22 +60,22 @@ func deviceMismatch(c setter) {
 			continue
 		}
 		if a.DeviceUsed == v1alpha1.CPU && (a.State == v1alpha1.AttemptSucceeded || a.Stage == v1alpha1.StageTracking || a.Stage == v1alpha1.StageWriting) {
-			c.set(v1alpha1.ConditionDeviceMismatch, metav1.ConditionTrue, v1alpha1.ReasonGPUUnused,
+			c.Set(v1alpha1.ConditionDeviceMismatch, metav1.ConditionTrue, v1alpha1.ReasonGPUUnused,
 				fmt.Sprintf("attempt %d with variant %s held a GPU on node %s and its engine never opened it: it ran on the CPU. Check the image's CUDA, the driver and the variant's arguments", a.Number, a.Variant, a.Node))
 			return
 		}
 		break
 	}
-	c.remove(v1alpha1.ConditionDeviceMismatch)
+	c.Remove(v1alpha1.ConditionDeviceMismatch)
 }
 
 func suspended(c setter, in Input) {
 	was := meta.FindStatusCondition(c.s.Conditions, v1alpha1.ConditionSuspended)
 	switch {
 	case isSuspended(in):
-		c.set(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended, "spec.suspend is true; no pod runs")
+		c.Set(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended, "spec.suspend is true; no pod runs")
 	case was != nil && !in.Job.Spec.Suspend:
-		c.set(v1alpha1.ConditionSuspended, metav1.ConditionFalse, v1alpha1.ReasonResumed, "spec.suspend is false")
+		c.Set(v1alpha1.ConditionSuspended, metav1.ConditionFalse, v1alpha1.ReasonResumed, "spec.suspend is false")
 	}
 }
 
@@ -102,9 +88,9 @@ func complete(c setter, in Input) {
 	s := c.s
 	s.Phase = v1alpha1.PhaseSucceeded
 	if s.CompletionTime == nil {
-		s.CompletionTime = &c.now
+		s.CompletionTime = &c.Now
 	}
-	c.remove(v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled, v1alpha1.ConditionFailed)
+	c.Remove(v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled, v1alpha1.ConditionFailed)
 	message := "results are verified"
 	if s.Output != nil {
 		message = fmt.Sprintf("%s and %s, verified, at %s", count(s.Output.Frames, "frame", "frames"), count(s.Output.People, "person", "people"), s.Output.URI) + noOverlay(in.Job.Spec.Output.Overlay, s.Output)
@@ -112,15 +98,15 @@ func complete(c setter, in Input) {
 	if s.ReusedFrom != nil {
 		message += ". It was " + byWhom(s.ReusedFrom) + " and found again: no attempt was made"
 	}
-	c.set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, message)
-	c.set(v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, message)
-	c.set(v1alpha1.ConditionFinished, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, message)
+	c.Set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, message)
+	c.Set(v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, message)
+	c.Set(v1alpha1.ConditionFinished, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, message)
 	people(c)
 	reused(c)
 	if other, _ := attempt.SplitVariant(s.Variant); other != "" {
-		c.set(v1alpha1.ConditionDegraded, metav1.ConditionTrue, v1alpha1.ReasonFallback, otherEngine(s, in))
+		c.Set(v1alpha1.ConditionDegraded, metav1.ConditionTrue, v1alpha1.ReasonFallback, otherEngine(s, in))
 	} else if in.FirstVariant != "" && s.Variant != in.FirstVariant {
-		c.set(v1alpha1.ConditionDegraded, metav1.ConditionTrue, v1alpha1.ReasonFallback, degraded(s, in.FirstVariant))
+		c.Set(v1alpha1.ConditionDegraded, metav1.ConditionTrue, v1alpha1.ReasonFallback, degraded(s, in.FirstVariant))
 	}
 }
 
@@ -156,14 +142,14 @@ func people(c setter) {
 		if filtered > 0 {
 			reason, message = v1alpha1.ReasonDetectedButFiltered, fmt.Sprintf("all %d frames were looked at and nobody was kept: %s too small or too short in view for this engine", o.Frames, sightings(filtered))
 		}
-		c.set(v1alpha1.ConditionNoPeople, metav1.ConditionTrue, reason, message)
+		c.Set(v1alpha1.ConditionNoPeople, metav1.ConditionTrue, reason, message)
 	}
 	if filtered > 0 {
 		kept := "nobody was kept"
 		if o.People > 0 {
 			kept = count(o.People, "person was kept", "people were kept")
 		}
-		c.set(v1alpha1.ConditionPeopleFiltered, metav1.ConditionTrue, v1alpha1.ReasonDetectedButFiltered,
+		c.Set(v1alpha1.ConditionPeopleFiltered, metav1.ConditionTrue, v1alpha1.ReasonDetectedButFiltered,
 			fmt.Sprintf("%s in %d frames, and %s too small or too short in view. A larger picture of them helps, or another engine", kept, o.Frames, sightings(filtered)))
 	}
 }
@@ -218,17 +204,17 @@ func failed(c setter, in Input) {
 	s, d := c.s, in.Decision
 	s.Phase = v1alpha1.PhaseFailed
 	if s.CompletionTime == nil {
-		s.CompletionTime = &c.now
+		s.CompletionTime = &c.Now
 	}
 	message := d.Message
 	if n := len(s.Attempts); n > 1 {
 		message = fmt.Sprintf("all %d attempts failed. The last: %s", n, d.Message)
 	}
-	c.remove(v1alpha1.ConditionReconciling, v1alpha1.ConditionComplete)
-	c.set(v1alpha1.ConditionReady, metav1.ConditionFalse, d.Reason, message)
-	c.set(v1alpha1.ConditionStalled, metav1.ConditionTrue, d.Reason, message)
-	c.set(v1alpha1.ConditionFailed, metav1.ConditionTrue, d.Reason, message)
-	c.set(v1alpha1.ConditionFinished, metav1.ConditionTrue, d.Reason, message)
+	c.Remove(v1alpha1.ConditionReconciling, v1alpha1.ConditionComplete)
+	c.Set(v1alpha1.ConditionReady, metav1.ConditionFalse, d.Reason, message)
+	c.Set(v1alpha1.ConditionStalled, metav1.ConditionTrue, d.Reason, message)
+	c.Set(v1alpha1.ConditionFailed, metav1.ConditionTrue, d.Reason, message)
+	c.Set(v1alpha1.ConditionFinished, metav1.ConditionTrue, d.Reason, message)
 }
 
 func working(c setter, in Input) {
@@ -258,15 +244,15 @@ func working(c setter, in Input) {
 	if a := attempt.Live(in.Attempts); a != nil && a.Pod.Phase == "Running" || s.Stage != "" {
 		s.Phase = v1alpha1.PhaseRunning
 	}
-	c.remove(v1alpha1.ConditionStalled, v1alpha1.ConditionComplete, v1alpha1.ConditionFailed, v1alpha1.ConditionFinished)
+	c.Remove(v1alpha1.ConditionStalled, v1alpha1.ConditionComplete, v1alpha1.ConditionFailed, v1alpha1.ConditionFinished)
 	if s.Phase == v1alpha1.PhaseSuspended {
 		// A suspended object is current for kstatus: nothing is going on. It
 		// takes Ready=False for work in progress, so that goes as well.
-		c.remove(v1alpha1.ConditionReconciling, v1alpha1.ConditionReady)
+		c.Remove(v1alpha1.ConditionReconciling, v1alpha1.ConditionReady)
 		return
 	}
-	c.set(v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)
-	c.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, reason, message)
+	c.Set(v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)
+	c.Set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, reason, message)
 }
 
 // launching says why this attempt follows the last one, and what it costs.

@@ -119,9 +119,9 @@ func byWhom(r *v1alpha1.ReusedResult) string {
 func reused(c setter) {
 	r := c.s.ReusedFrom
 	if r == nil {
-		c.remove(v1alpha1.ConditionReused)
+		c.Remove(v1alpha1.ConditionReused)
 		return
 	}
-	c.set(v1alpha1.ConditionReused, metav1.ConditionTrue, v1alpha1.ReasonVerifiedResult,
+	c.Set(v1alpha1.ConditionReused, metav1.ConditionTrue, v1alpha1.ReasonVerifiedResult,
 		fmt.Sprintf("the result was %s with variant %s on %s, and lies at %s; every file of it was found unchanged", byWhom(r), r.Variant, r.Device, r.URI))
 }
