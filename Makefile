@@ -49,7 +49,7 @@ bin/kubectl-pose: $(GO_SOURCES) $(wildcard config/engines/*.yaml)
 build: bin/manager bin/pose-runner bin/staged-engine bin/kubectl-pose ## Build the operator's binaries into bin/.
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) $(HELM) ## Regenerate everything that is generated.
+generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) $(HELM) ## Regenerate everything that is generated.
 	hack/update-all.sh
 
 .PHONY: images
@@ -84,7 +84,7 @@ lint: $(GOLANGCI_LINT) ## Vet and lint; keeps the pure packages pure.
 	cd hack/cluster && go vet ./... && $(GOLANGCI_LINT) run --config ../../.golangci.yml ./...
 
 .PHONY: verify
-verify: $(CONTROLLER_GEN) $(HELM) ## Check that generated files are up to date, the chart, and the scripts.
+verify: $(CONTROLLER_GEN) $(CRD_REF_DOCS) $(HELM) ## Check that generated files are up to date, the chart, and the scripts.
 	hack/verify-all.sh
 
 # Packages without goroutines of their own: lint keeps context and clocks out of

@@ -9,6 +9,7 @@ KUBE_ASSETS := $(TOOLS_BIN)/kube-assets
 export KUBEBUILDER_ASSETS ?= $(KUBE_ASSETS)
 
 CONTROLLER_GEN := $(TOOLS_BIN)/controller-gen
+CRD_REF_DOCS := $(TOOLS_BIN)/crd-ref-docs
 GOLANGCI_LINT := $(TOOLS_BIN)/golangci-lint
 HELM := $(TOOLS_BIN)/helm
 VERSITYGW := $(TOOLS_BIN)/versitygw
@@ -40,6 +41,7 @@ $(TOOLS_BIN)/$(1): $(TOOLS_ROOT)/hack/tools/$(1)/go.mod $(TOOLS_ROOT)/hack/tools
 endef
 
 $(eval $(call tool,controller-gen,sigs.k8s.io/controller-tools/cmd/controller-gen))
+$(eval $(call tool,crd-ref-docs,github.com/elastic/crd-ref-docs))
 $(eval $(call tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint))
 $(eval $(call tool,helm,helm.sh/helm/v4/cmd/helm))
 $(eval $(call tool,versitygw,github.com/versity/versitygw/cmd/versitygw))
