@@ -57,6 +57,45 @@ func store(endpoint string) report.StoreConfig {
 	return report.StoreConfig{S3Endpoint: endpoint, S3Region: "us-east-1", S3PathStyle: true, HTTPAllowedHosts: []string{"127.0.0.1"}}
 }
 
+// downloadPart is the transfer alone, without a digest, as other clients make it. Its
+// arguments are those of fetchPart, but the file in place of the folder.
+func downloadPart(args []string) error {
+	defer profile("download")()
+	options := storage.Options{Store: store(args[2])}
+	if !strings.HasPrefix(args[1], "http") {
+		options.CredentialsDir = args[3]
+	}
+	source, err := storage.OpenSource(args[1], options)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	f, err := os.Create(args[0])
+	if err != nil {
+		return err
+	}
+	d := storage.Download{Source: source, Policy: storage.DefaultPolicy(), MaxBytes: 1 << 40}
+	_, err = d.Run(context.Background(), placing{f})
+	return errors.Join(err, f.Close())
+}
+
+// placing is a file that is written in any order.
+type placing struct{ file *os.File }
+
+func (p placing) Place(b []byte, offset int64) error {
+	_, err := p.file.WriteAt(b, offset)
+	return err
+}
+
+func (placing) Write(b []byte) (int, error) { return len(b), nil }
+
+// digestPart computes the digest of a file as fast as fetch does.
+func digestPart(args []string) error {
+	d, err := digest(args[0])
+	fmt.Printf("%x\n", d)
+	return err
+}
+
 // uploadPart is what deliver does with a file: its digest, which goes with it, and
 // the upload. Its arguments are the file, the key, the S3 endpoint and the
 // credentials.
@@ -100,7 +139,8 @@ func profile(name string) func() {
 // usage is what one run of a client took.
 type usage struct {
 	wall, cpu time.Duration
-	peak      int64 // bytes resident
+	servers   time.Duration // CPU time of the servers meanwhile
+	peak      int64         // bytes resident
 }
 
 // measure runs a client.
@@ -150,15 +190,15 @@ func (b *bench) peer(name string, args ...string) func(context.Context) (usage, 
 }
 
 // thenDigest computes the digest of what a client made, which fetch does on the way.
-func thenDigest(c client) client {
-	run := c.run
-	c.name += ", sha256sum"
+func (b *bench) thenDigest(c client) client {
+	run, then := c.run, b.self("digest", c.file)
+	c.name += ", then digest"
 	c.run = func(ctx context.Context) (usage, error) {
 		u, err := run(ctx)
 		if err != nil {
 			return u, err
 		}
-		d, err := measure(ctx, nil, "sha256sum", c.file)
+		d, err := then(ctx)
 		return usage{wall: u.wall + d.wall, cpu: u.cpu + d.cpu, peak: max(u.peak, d.peak)}, err
 	}
 	return c
@@ -178,15 +218,17 @@ func (b *bench) comparisons() []comparison {
 	return []comparison{
 		{"download from S3", []client{
 			{name: "pose-runner fetch", ours: true, file: source(in("s3")), run: b.self("fetch", in("s3"), "s3://bench/up/object", b.s3, credentials)},
+			{name: "same, no digest", ours: true, file: in("bare"), run: b.self("download", in("bare"), "s3://bench/up/object", b.s3, credentials)},
 			fromS3,
-			thenDigest(fromS3),
+			b.thenDigest(fromS3),
 			{name: "aws s3 cp", file: in("aws"), run: b.peer(b.aws, "--endpoint-url", b.s3, "s3", "cp", "--quiet", "s3://bench/up/object", in("aws"))},
 			{name: "raw copy", limit: true, file: in("rawfile"), run: b.self("raw-receive", b.raw, in("rawfile"))},
 		}},
 		{"download from HTTP", []client{
 			{name: "pose-runner fetch", ours: true, file: source(in("http")), run: b.self("fetch", in("http"), b.http+"/bench/up/object", "", "")},
+			{name: "same, no digest", ours: true, file: in("bare"), run: b.self("download", in("bare"), b.http+"/bench/up/object", "", "")},
 			fromHTTP,
-			thenDigest(fromHTTP),
+			b.thenDigest(fromHTTP),
 			{name: "raw copy", limit: true, file: in("rawfile"), run: b.self("raw-receive", b.raw, in("rawfile"))},
 		}},
 		{"upload to S3", []client{

@@ -54,6 +54,8 @@ func fail(err error) {
 // that memory is one part's own.
 var parts = map[string]func(args []string) error{
 	"fetch":       fetchPart,
+	"download":    downloadPart,
+	"digest":      digestPart,
 	"upload":      uploadPart,
 	"serve":       servePart,
 	"raw-receive": rawReceivePart,

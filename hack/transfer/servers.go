@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -56,6 +57,30 @@ func (b *bench) start(ctx context.Context, addr, name string, args ...string) er
 	}
 	return fmt.Errorf("%s does not listen on %s: %s", name, addr, s.log.String())
 }
+
+// cpu is what the servers have taken until now, as far as the kernel tells it.
+func (b *bench) cpu() time.Duration {
+	var sum time.Duration
+	for _, s := range b.servers {
+		raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+		if err != nil {
+			return 0
+		}
+		// What follows the name in brackets; 12th and 13th: in user and kernel mode.
+		_, rest, _ := strings.Cut(string(raw), ") ")
+		fields := strings.Fields(rest)
+		for _, at := range []int{11, 12} {
+			if at < len(fields) {
+				ticks, _ := strconv.ParseInt(fields[at], 10, 64)
+				sum += time.Duration(ticks) * tick
+			}
+		}
+	}
+	return sum
+}
+
+// tick is the unit of /proc on all of Go's Linux platforms.
+const tick = 10 * time.Millisecond
 
 func (s *server) stop() {
 	_ = s.cmd.Process.Kill()

@@ -34,7 +34,9 @@ func (c comparison) run(ctx context.Context, b *bench) error {
 		for i := range clients {
 			// Each begins once: the first runs beside what the one before left to do.
 			at := (i + round) % len(clients)
+			before := b.cpu()
 			u, err := clients[at].run(ctx)
+			u.servers = b.cpu() - before
 			if err != nil {
 				return err
 			}
@@ -56,21 +58,13 @@ func (c comparison) run(ctx context.Context, b *bench) error {
 
 func (c comparison) print(b *bench, clients []client, runs [][]usage) {
 	rate := func(u usage) float64 { return float64(b.size<<20) / 1e6 / u.wall.Seconds() }
-	median := func(of []usage, f func(usage) float64) float64 {
-		v := make([]float64, len(of))
-		for i, u := range of {
-			v[i] = f(u)
-		}
-		slices.Sort(v)
-		return v[len(v)/2]
-	}
-	best := 0.0
+	best := -1 // the fastest that is not ours
 	for i, cl := range clients {
-		if !cl.ours && !cl.limit {
-			best = max(best, median(runs[i], rate))
+		if !cl.ours && !cl.limit && (best < 0 || median(runs[i], rate) > median(runs[best], rate)) {
+			best = i
 		}
 	}
-	fmt.Printf("\n%s, %d MiB, %d rounds\n  %-18s %12s %17s %11s %9s %9s\n", c.what, b.size, b.rounds, "", "median MB/s", "slowest-fastest", "to the best", "CPU s", "peak MiB")
+	fmt.Printf("\n%s, %d MiB, %d rounds\n  %-18s %12s %17s %11s %9s %9s %9s\n", c.what, b.size, b.rounds, "", "median MB/s", "slowest-fastest", "to the best", "CPU s", "server s", "peak MiB")
 	for i, cl := range clients {
 		var slowest, fastest, peak float64
 		for _, u := range runs[i] {
@@ -80,13 +74,33 @@ func (c comparison) print(b *bench, clients []client, runs [][]usage) {
 			fastest, peak = max(fastest, rate(u)), max(peak, float64(u.peak)/(1<<20))
 		}
 		m, to := median(runs[i], rate), "-"
-		if best > 0 && !cl.limit {
-			to = fmt.Sprintf("%.2f", m/best)
+		if best >= 0 && !cl.limit {
+			to = fmt.Sprintf("%.2f", beside(runs[i], runs[best], rate))
 		}
-		fmt.Printf("  %-18s %12.0f %17s %11s %9.2f %9.0f\n", cl.name, m, fmt.Sprintf("%.0f-%.0f", slowest, fastest), to,
-			median(runs[i], func(u usage) float64 { return u.cpu.Seconds() }), peak)
+		fmt.Printf("  %-18s %12.0f %17s %11s %9.2f %9.2f %9.0f\n", cl.name, m, fmt.Sprintf("%.0f-%.0f", slowest, fastest), to,
+			median(runs[i], func(u usage) float64 { return u.cpu.Seconds() }), median(runs[i], func(u usage) float64 { return u.servers.Seconds() }), peak)
 	}
 	fmt.Println()
+}
+
+func median(of []usage, f func(usage) float64) float64 {
+	v := make([]float64, len(of))
+	for i, u := range of {
+		v[i] = f(u)
+	}
+	slices.Sort(v)
+	return v[len(v)/2]
+}
+
+// beside is the median of the ratios of two clients within each round: what else the
+// machine does changes from round to round.
+func beside(a, b []usage, rate func(usage) float64) float64 {
+	v := make([]float64, len(a))
+	for i := range a {
+		v[i] = rate(a[i]) / rate(b[i])
+	}
+	slices.Sort(v)
+	return v[len(v)/2]
 }
 
 func digest(path string) (string, error) {

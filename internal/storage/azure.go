@@ -169,6 +169,10 @@ func (s *azureStore) list(ctx context.Context, prefix string, limit int, each fu
 			if item.Properties.LastModified != nil {
 				e.ModTime = *item.Properties.LastModified
 			}
+			if tag := item.Properties.ETag; tag != nil && *tag != "" {
+				// In quotes everywhere but in listings.
+				e.Version = `"` + strings.Trim(string(*tag), `"`) + `"`
+			}
 			if err := each(e); err != nil {
 				return err
 			}
@@ -181,9 +185,9 @@ func (s *azureStore) list(ctx context.Context, prefix string, limit int, each fu
 }
 
 // remove removes snapshots too: they are copies of what is to go.
-func (s *azureStore) remove(ctx context.Context, key string) error {
+func (s *azureStore) remove(ctx context.Context, key, version string) error {
 	snapshots := blob.DeleteSnapshotsOptionTypeInclude
-	_, err := s.blob(key).Delete(ctx, &blob.DeleteOptions{DeleteSnapshots: &snapshots})
+	_, err := s.blob(key).Delete(ctx, &blob.DeleteOptions{DeleteSnapshots: &snapshots, AccessConditions: ifMatch(version)})
 	return s.failure(err)
 }
 

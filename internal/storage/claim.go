@@ -10,8 +10,7 @@ import (
 	"os"
 	"path"
 	"strings"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 
 	"github.com/pose-dev/pose-operator/internal/runner/beneath"
 )
@@ -87,16 +86,6 @@ func (c claimSource) Stat(context.Context) (Info, error) {
 	defer f.Close()
 	info, err := describe(f)
 	return info, classify(c.place, err)
-}
-
-// describe a file. Its version has the time of its last change of any kind: that of
-// its content alone can be set to anything by whoever writes it.
-func describe(f *os.File) (Info, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return Info{}, err
-	}
-	return Info{Size: st.Size, Version: fmt.Sprintf("%d-%d.%d-%d", st.Ino, st.Ctim.Sec, st.Ctim.Nsec, st.Size)}, nil
 }
 
 func (c *claim) Put(ctx context.Context, o Object, body io.Reader) error {
@@ -196,7 +185,7 @@ func (c *claim) List(ctx context.Context, prefix string, each func(Entry) error)
 		}
 		return failed
 	})
-	if failed != nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+	if failed != nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return failed // as in a store, nothing lies below a folder that is not there
 	}
 	return classify(Join(c.place, prefix), err)

@@ -71,6 +71,7 @@ func TestPlaces(t *testing.T) {
 			t.Run("foreign characters", c.characters)
 			t.Run("keys that lead out", c.outside)
 			t.Run("list and delete", c.list)
+			t.Run("delete one version", c.deleteVersion)
 			t.Run("a long list", c.longList)
 			t.Run("cancelled", c.cancelled)
 		})

@@ -45,12 +45,23 @@ type Download struct {
 	shape shape
 }
 
+// Placer is a writer that stores a piece where it belongs before those in front of it
+// came. Run gives each piece to Place, several at once and in any order, and then, in
+// order, to Write, which is left with what needs the order: a digest, a count. An error
+// of one is as good as the other's.
+type Placer interface {
+	io.Writer
+	// Place stores p at offset. p is the caller's again afterwards.
+	Place(p []byte, offset int64) error
+}
+
 // Run copies the source into w, in order and resuming where a connection broke.
 // Where the place gives ranges of an object that it can tell from another, several
 // connections bring parts of it at once. The Info is that of what w got. An error
 // of w is returned as it is.
 func (d *Download) Run(ctx context.Context, w io.Writer) (Info, error) {
 	t := &transfer{Download: d, w: w}
+	t.placer, _ = w.(Placer)
 	err := t.run(ctx)
 	return Info{Size: t.done, Version: t.version}, err
 }
@@ -59,8 +70,9 @@ func (d *Download) Run(ctx context.Context, w io.Writer) (Info, error) {
 type transfer struct {
 	*Download
 	w       io.Writer
-	done    int64 // bytes that w has
-	size    int64 // -1 where it is not known
+	placer  Placer // w, or nil
+	done    int64  // bytes that w has
+	size    int64  // -1 where it is not known
 	version string
 	seen    maphash.Hash // of what w has, where no version would tell of a change
 	noting  sync.Mutex
@@ -178,6 +190,9 @@ func (t *transfer) copy(c *conn) error {
 		if t.size >= 0 && t.done+int64(n) > t.size {
 			return t.surplus()
 		}
+		if err := t.place(buf[:n], t.done); err != nil {
+			return err
+		}
 		if err := t.write(buf[:n]); err != nil {
 			return err
 		}
@@ -196,6 +211,15 @@ func (t *transfer) surplus() error {
 	return &Error{Place: t.Source.String(), Cause: "the server gave more bytes than it was asked for"}
 }
 
+// place stores what is written afterwards, where w takes it so.
+func (t *transfer) place(p []byte, offset int64) error {
+	if t.placer == nil || len(p) == 0 {
+		return nil
+	}
+	return t.placer.Place(p, offset)
+}
+
+// write gives w what comes next.
 func (t *transfer) write(p []byte) error {
 	if len(p) == 0 {
 		return nil

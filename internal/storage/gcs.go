@@ -154,7 +154,7 @@ func (s *gcsStore) open(ctx context.Context, key string, offset, length int64, v
 }
 
 func (s *gcsStore) list(ctx context.Context, prefix string, limit int, each func(Entry) error) error {
-	call := s.objects.List(s.bucket).Prefix(prefix).Fields("nextPageToken", "items(name,size,updated)").MaxResults(int64(pageSize(limit))).Context(ctx)
+	call := s.objects.List(s.bucket).Prefix(prefix).Fields("nextPageToken", "items(name,size,updated,generation)").MaxResults(int64(pageSize(limit))).Context(ctx)
 	for last := ""; ; {
 		page, err := call.Do()
 		if err != nil {
@@ -169,7 +169,7 @@ func (s *gcsStore) list(ctx context.Context, prefix string, limit int, each func
 			if err != nil {
 				return errAnswer()
 			}
-			if err := each(Entry{Key: o.Name, Size: size, ModTime: updated}); err != nil {
+			if err := each(Entry{Key: o.Name, Size: size, ModTime: updated, Version: strconv.FormatInt(o.Generation, 10)}); err != nil {
 				return err
 			}
 		}
@@ -184,8 +184,16 @@ func (s *gcsStore) list(ctx context.Context, prefix string, limit int, each func
 	}
 }
 
-func (s *gcsStore) remove(ctx context.Context, key string) error {
-	return s.failure(s.objects.Delete(s.bucket, key).Context(ctx).Do())
+func (s *gcsStore) remove(ctx context.Context, key, version string) error {
+	call := s.objects.Delete(s.bucket, key).Context(ctx)
+	if version != "" {
+		generation, err := strconv.ParseInt(version, 10, 64)
+		if err != nil { // it is none of this store's
+			return errChanged()
+		}
+		call.IfGenerationMatch(generation)
+	}
+	return s.failure(call.Do())
 }
 
 func (s *gcsStore) close() { s.base.CloseIdleConnections() }

@@ -65,7 +65,7 @@ func TestGCSGenerations(t *testing.T) {
 	if err := s.put(t.Context(), "a/b", o, strings.NewReader("x")); KindOf(err) != Changed {
 		t.Errorf("another generation was replaced: %v", err)
 	}
-	// The emulator opens any generation.
+	// The emulator opens and removes any generation.
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Get("ifGenerationMatch") == "1" {
 			w.WriteHeader(http.StatusPreconditionFailed)
@@ -75,6 +75,9 @@ func TestGCSGenerations(t *testing.T) {
 	_, s = hurry(t, "gs://results/a", Options{Store: report.StoreConfig{GCSEndpoint: srv.URL}})
 	if r, _, err := s.open(t.Context(), "a/b", 0, -1, "1"); KindOf(classify("", err)) != Changed {
 		t.Errorf("another generation was opened: %v, %v", r, err)
+	}
+	if err := s.remove(t.Context(), "a/b", "1"); KindOf(classify("", err)) != Changed {
+		t.Errorf("another generation was removed: %v", err)
 	}
 }
 

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // mode is how many connections bring how large parts.
@@ -28,10 +26,11 @@ type shape struct {
 
 // What a container of 128 MiB can spare, and what a store and a network need:
 // long ranges for one connection, as each request costs a server; as many
-// connections as browsers make.
+// connections as browsers make. Blocks of a MiB: while one is written, the socket
+// gathers so much that few reads fill the next.
 func (s shape) orDefault() shape {
 	if s.block == 0 {
-		return shape{block: 256 << 10, blocks: 112, modes: [2]mode{{1, 32 << 20}, {6, 4 << 20}}}
+		return shape{block: 1 << 20, blocks: 28, modes: [2]mode{{1, 32 << 20}, {6, 4 << 20}}}
 	}
 	return s
 }
@@ -44,9 +43,9 @@ func (s shape) first() int64 {
 
 const (
 	// reserved blocks are for the part that w wants next: it must go on.
-	reserved = 8
+	reserved = 2
 	// ahead is how many blocks that part may be before w: more would only be cold.
-	ahead = 8
+	ahead = 4
 )
 
 // errWhole says that a server answers with the whole object where a part was asked
@@ -57,8 +56,8 @@ var errWhole = errors.New("the server gives no ranges")
 type part struct {
 	offset, size int64
 	mode         int
-	in           int64    // bytes that are there
-	open         []byte   // the block that is being filled
+	in           int64    // bytes that are there; who brings it alone knows
+	open         []byte   // the block that is being filled; as in
 	full         [][]byte // blocks that are not written yet
 }
 
@@ -82,13 +81,8 @@ type window struct {
 // slower. The first is open at the object's beginning.
 func (t *transfer) parallel(ctx context.Context, first *conn) error {
 	s := t.shape.orDefault()
-	// Outside of Go's heap: the collector would let as much garbage lie beside it.
-	memory, err := unix.Mmap(-1, 0, s.blocks*int(s.block), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
-	if err != nil {
-		memory = make([]byte, s.blocks*int(s.block))
-	} else {
-		defer func() { _ = unix.Munmap(memory) }()
-	}
+	memory, free := offHeap(int64(s.blocks) * s.block)
+	defer free()
 	w := &window{transfer: t, shape: s, pace: pace{mode: s.begin}}
 	w.moved = sync.NewCond(&w.mu)
 	for b := range slices.Chunk(memory, int(s.block)) {
@@ -102,7 +96,7 @@ func (t *transfer) parallel(ctx context.Context, first *conn) error {
 	for range max(s.modes[0].connections, s.modes[1].connections) - 1 {
 		workers.Go(func() { w.work(work, w.take(nil), nil) })
 	}
-	err = w.deliver(ctx)
+	err := w.deliver(ctx)
 	w.end(errors.New("it is over"))
 	cancel()
 	workers.Wait() // before their memory goes
@@ -148,7 +142,9 @@ func (w *window) read(c *conn, p *part) error {
 			return err
 		}
 		n, err := c.Read(into)
-		w.came(p, n)
+		if err := w.came(p, n); err != nil {
+			return err
+		}
 		if errors.Is(err, io.EOF) && p.in < p.size {
 			return classify(w.Source.String(), io.ErrUnexpectedEOF)
 		}
@@ -216,15 +212,23 @@ func (w *window) mayTake(p *part) bool {
 	return len(w.free) > reserved
 }
 
-func (w *window) came(p *part, n int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// came puts a block that is full where it belongs, while it is in the processor's
+// cache, and hands it on.
+func (w *window) came(p *part, n int) error {
 	p.in += int64(n)
 	p.open = p.open[:len(p.open)+n]
-	if len(p.open) == cap(p.open) || p.in == p.size {
-		p.full, p.open = append(p.full, p.open), nil
-		w.moved.Broadcast()
+	if len(p.open) < cap(p.open) && p.in < p.size {
+		return nil
 	}
+	if err := w.place(p.open, p.offset+p.in-int64(len(p.open))); err != nil {
+		w.end(err) // whatever it looks like, it is none of the connection's
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p.full, p.open = append(p.full, p.open), nil
+	w.moved.Broadcast()
+	return nil
 }
 
 func (w *window) end(err error) {

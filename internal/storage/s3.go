@@ -139,7 +139,7 @@ func (s *s3Store) list(ctx context.Context, prefix string, limit int, each func(
 			return &Error{Cause: "the server's answer is no listing"}
 		}
 		for _, o := range out.Contents {
-			e := Entry{Key: aws.ToString(o.Key), Size: aws.ToInt64(o.Size), ModTime: aws.ToTime(o.LastModified)}
+			e := Entry{Key: aws.ToString(o.Key), Size: aws.ToInt64(o.Size), ModTime: aws.ToTime(o.LastModified), Version: aws.ToString(o.ETag)}
 			if out.EncodingType == types.EncodingTypeUrl {
 				if e.Key, err = url.QueryUnescape(e.Key); err != nil {
 					return &Error{Cause: "the server listed a key that cannot be read"}
@@ -162,9 +162,15 @@ func (s *s3Store) list(ctx context.Context, prefix string, limit int, each func(
 
 // remove leaves older versions in a bucket that keeps them: how long is the rule
 // of the bucket's owner.
-func (s *s3Store) remove(ctx context.Context, key string) error {
-	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key})
-	return s.failure(err)
+func (s *s3Store) remove(ctx context.Context, key, version string) error {
+	in := &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key, IfMatch: optional(version)}
+	_, err := s.client.DeleteObject(ctx, in)
+	var status statusOf
+	if version != "" && errors.As(err, &status) && status.HTTPStatusCode() == http.StatusNotImplemented {
+		in.IfMatch = nil // a server that says so; others ignore it
+		_, err = s.client.DeleteObject(ctx, in)
+	}
+	return s.failure(conflict(err))
 }
 
 func (s *s3Store) close() { s.idle() }

@@ -331,7 +331,7 @@ func TestUploadStandsStill(t *testing.T) {
 func TestPlanParts(t *testing.T) {
 	for _, size := range []int64{partSize + 1, 100 << 20, 1 << 30, partSize * maxParts, partSize*maxParts + 1, 1 << 40, maxObject} {
 		part, workers, err := planParts(size)
-		if err != nil || (size+part-1)/part > maxParts || workers < 1 || workers > 1 && part*int64(workers+1) > maxPartMemory {
+		if err != nil || (size+part-1)/part > maxParts || workers < 1 || workers > 1 && part*int64(workers) > maxPartMemory {
 			t.Errorf("%d bytes: %d parts of %d by %d: %v", size, (size+part-1)/part, part, workers, err)
 		}
 	}

@@ -90,6 +90,8 @@ type Entry struct {
 	Key     string // relative to the sink
 	Size    int64
 	ModTime time.Time
+	// Version is that of Info; empty where a listing does not tell it (claims).
+	Version string
 }
 
 // Sink is a folder or prefix to write below.

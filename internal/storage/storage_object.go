@@ -21,7 +21,8 @@ type store interface {
 	// list gives whole keys that begin with prefix, at most limit when that is
 	// positive.
 	list(ctx context.Context, prefix string, limit int, each func(Entry) error) error
-	remove(ctx context.Context, key string) error
+	// remove what is under key, if it has the version; "" for any.
+	remove(ctx context.Context, key, version string) error
 	close()
 }
 
@@ -250,12 +251,36 @@ func (s *objectSink) List(ctx context.Context, prefix string, each func(Entry) e
 	return classify(Join(s.place, prefix), err)
 }
 
-func (s *objectSink) Delete(ctx context.Context, key string) error {
+func (s *objectSink) Delete(ctx context.Context, key string) error { return s.remove(ctx, key, "") }
+
+// DeleteVersion removes one object of sink if it has the version that a look or a
+// listing gave ("" for any); an error of kind Changed says that it has another. One that
+// is not there is no error.
+// Google's and Azure's stores compare while they remove, and S3's where the server knows
+// If-Match on deletes; else, and on a claim, the look is right before.
+func DeleteVersion(ctx context.Context, sink Sink, key, version string) error {
+	info, err := sink.Stat(ctx, key)
+	if KindOf(err) == NotFound {
+		return nil
+	}
+	if err == nil {
+		err = conditionHolds(Condition{Version: version}, info, nil)
+	}
+	if err != nil {
+		return classify(Join(sink.String(), key), err)
+	}
+	if s, ok := sink.(*objectSink); ok {
+		return s.remove(ctx, key, version)
+	}
+	return sink.Delete(ctx, key)
+}
+
+func (s *objectSink) remove(ctx context.Context, key, version string) error {
 	k, err := s.within(key)
 	if err != nil {
 		return err
 	}
-	err = classify(Join(s.place, key), s.store.remove(ctx, k))
+	err = classify(Join(s.place, key), s.store.remove(ctx, k, version))
 	if KindOf(err) != NotFound {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 )
@@ -14,10 +15,10 @@ import (
 // what the container of deliver has (256Mi with its page cache).
 const (
 	partSize = 8 << 20
-	// partsAtOnce are in flight, one more is being read.
+	// partsAtOnce are in flight or being read.
 	partsAtOnce = 4
-	// maxPartMemory bounds all buffers of one upload, whatever its parts' size.
-	maxPartMemory = 80 << 20
+	// maxPartMemory bounds all buffers of one upload, as long as one part fits.
+	maxPartMemory = 40 << 20
 	// maxParts is S3's bound; Azure's is 50,000.
 	maxParts = 10_000
 	// maxObject is S3's bound.
@@ -33,7 +34,7 @@ func planParts(size int64) (part int64, workers int, err error) {
 	for part*maxParts < size {
 		part += 1 << 20
 	}
-	return part, max(1, min(partsAtOnce, int(maxPartMemory/part)-1)), nil
+	return part, max(1, min(partsAtOnce, int(maxPartMemory/part))), nil
 }
 
 // exactly reads size bytes of r and makes sure that there are no more.
@@ -88,9 +89,12 @@ func sendPartsOf(ctx context.Context, body io.Reader, size, length int64, worker
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
-	free := make(chan []byte, workers+1)
-	for range workers + 1 {
-		free <- nil // made when it is first needed
+	// The gate of a try keeps its transport from holding any of it afterwards.
+	memory, release := offHeap(int64(workers) * length)
+	defer release()
+	free := make(chan []byte, workers)
+	for b := range slices.Chunk(memory, int(length)) {
+		free <- b
 	}
 	work := make(chan uploadPart)
 	for range workers {
@@ -122,9 +126,6 @@ func cutParts(ctx context.Context, body io.Reader, size, length int64, free chan
 		case buf = <-free:
 		case <-ctx.Done():
 			return ctx.Err()
-		}
-		if buf == nil {
-			buf = make([]byte, length)
 		}
 		buf = buf[:min(length, size-offset)]
 		if err := fill(body, buf, size, offset); err != nil {
