@@ -45,6 +45,7 @@ render serviceaccount.yaml rbac/serviceaccount.yaml
 render rbac/manager.yaml rbac/manager.yaml
 render rbac/users.yaml rbac/users.yaml
 render configmap.yaml manager/configmap.yaml
+render secret.yaml manager/secret.yaml
 render services.yaml manager/services.yaml
 render deployment.yaml manager/deployment.yaml
 render engines/mediapipe.yaml engines/mediapipe.yaml

@@ -1,19 +1,25 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap/zapcore"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/selection"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -33,6 +39,7 @@ type flags struct {
 	healthAddress   string
 	progressAddress string
 	progressHost    string
+	progressSecret  string
 	leaderElect     bool
 	leaderNamespace string
 	watchNamespaces []string
@@ -57,8 +64,9 @@ func command() *cobra.Command {
 	p.StringVar(&f.healthAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served")
 	p.StringVar(&f.progressAddress, "progress-bind-address", ":8443", "where pods report progress; empty for not at all")
 	p.StringVar(&f.progressHost, "progress-host", "", "name by which pods reach the progress address, as pose-operator-progress.pose-system.svc")
+	p.StringVar(&f.progressSecret, "progress-secret", "", "Secret in the manager's namespace that keeps the certificate of the progress address, for all replicas and restarts; when empty each process makes its own")
 	p.BoolVar(&f.leaderElect, "leader-elect", true, "run as one of several replicas")
-	p.StringVar(&f.leaderNamespace, "leader-election-namespace", "", "namespace of the lease; the pod's own when empty")
+	p.StringVar(&f.leaderNamespace, "leader-election-namespace", "", "namespace of the lease and of the progress Secret; the pod's own (POD_NAMESPACE) when empty")
 	p.StringSliceVar(&f.watchNamespaces, "namespaces", nil, "namespaces to watch; all when empty")
 	p.IntVarP(&f.verbosity, "v", "v", 0, "verbosity of the log")
 	p.BoolVar(&f.development, "development", false, "log for people rather than as JSON")
@@ -90,7 +98,7 @@ func run(ctx context.Context, f flags) error {
 			Store: config.Store.report(), OperatorVersion: version.Version,
 			MaxVideoBytes: config.Limits.VideoBytes, MaxPixels: config.Limits.FramePixels, MaxFrames: config.Limits.Frames,
 		},
-		ProgressAddress: f.progressAddress, ProgressHost: f.progressHost,
+		Progress: f.progress(config.Progress),
 	})
 	if err != nil {
 		return err
@@ -102,19 +110,66 @@ func run(ctx context.Context, f flags) error {
 	return nil
 }
 
+// podAddress of this replica, by which the others find it when it leads.
+func podAddress() string { return os.Getenv("POD_IP") }
+
+// namespace of the manager itself.
+func (f flags) namespace() string { return cmp.Or(f.leaderNamespace, os.Getenv("POD_NAMESPACE")) }
+
+func (f flags) progress(c Progress) controllers.Progress {
+	p := controllers.Progress{
+		Address: f.progressAddress, Host: f.progressHost, WritesPerSecond: c.WritesPerSecond,
+		Namespace: f.namespace(), Secret: f.progressSecret,
+	}
+	if f.leaderElect && podAddress() != "" && f.progressSecret != "" {
+		p.Lease = leaseName
+	}
+	return p
+}
+
+// lock of the leader's election. It names the address of this pod, so that the other
+// replicas can pass on what is the leader's.
+func (f flags) lock(config *rest.Config) (resourcelock.Interface, error) {
+	if !f.leaderElect || podAddress() == "" {
+		return nil, nil //nolint:nilnil // the manager's own does
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("find the name of this replica: %w", err)
+	}
+	// A request that hangs must not cost the lead: half of what renewing may take.
+	config = rest.AddUserAgent(config, "leader-election")
+	config.Timeout = renewDeadline / 2
+	leases, err := coordinationclient.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make the client for the lease: %w", err)
+	}
+	return &resourcelock.LeaseLock{
+		LeaseMeta:  metav1.ObjectMeta{Namespace: f.namespace(), Name: leaseName},
+		Client:     leases,
+		LockConfig: resourcelock.ResourceLockConfig{Identity: controllers.ReplicaIdentity(host, podAddress())},
+	}, nil
+}
+
+// renewDeadline of the lease: controller-runtime's own default.
+const renewDeadline = 10 * time.Second
+
+// leaseName of the leader's election.
+const leaseName = "pose-operator.pose.dev"
+
 func newLogger(f flags) logr.Logger {
 	level := zap.Level(zapcore.Level(-f.verbosity)) //nolint:gosec // small
 	return zap.New(zap.UseDevMode(f.development), level, zap.WriteTo(os.Stderr)).WithName("pose-operator")
 }
 
 func newManager(f flags) (ctrl.Manager, error) {
-	rest, err := ctrl.GetConfig()
+	config, err := ctrl.GetConfig()
 	if err != nil {
 		return nil, fmt.Errorf("find the cluster: %w", err)
 	}
 	// The API server's own priority and fairness limits clients better than a
 	// fixed rate on this side.
-	rest.QPS = -1
+	config.QPS = -1
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
@@ -125,7 +180,13 @@ func newManager(f flags) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	mgr, err := ctrl.NewManager(rest, ctrl.Options{
+	lock, err := f.lock(config)
+	if err != nil {
+		return nil, err
+	}
+	renew := renewDeadline
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		RenewDeadline: &renew, LeaderElectionResourceLockInterface: lock,
 		Scheme: scheme,
 		Cache:  options,
 		Client: client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: new(true)}},
@@ -135,7 +196,7 @@ func newManager(f flags) (ctrl.Manager, error) {
 		},
 		HealthProbeBindAddress:        f.healthAddress,
 		LeaderElection:                f.leaderElect,
-		LeaderElectionID:              "pose-operator.pose.dev",
+		LeaderElectionID:              leaseName,
 		LeaderElectionNamespace:       f.leaderNamespace,
 		LeaderElectionReleaseOnCancel: true,
 	})

@@ -29,6 +29,8 @@ type Config struct {
 	Batches Batches `json:"batches"`
 	// Learning from the attempts of all jobs.
 	Learning Learning `json:"learning"`
+	// Progress of running jobs.
+	Progress Progress `json:"progress"`
 }
 
 // Images of the runner's containers.
@@ -73,6 +75,13 @@ type Batches struct {
 	Disabled bool `json:"disabled,omitempty"`
 }
 
+// Progress bounds what telling it costs the API server.
+type Progress struct {
+	// WritesPerSecond of status that tell progress alone, of all objects together; 20
+	// when unset. With more jobs each is written more seldom.
+	WritesPerSecond float64 `json:"writesPerSecond,omitempty"`
+}
+
 // Learning says whether jobs learn from the attempts of others.
 type Learning struct {
 	// Disabled learns nothing and skips nothing.
@@ -97,6 +106,9 @@ func readConfig(path string) (*Config, error) {
 	}
 	if c.Images.Runner == "" || c.Images.Media == "" {
 		return nil, fmt.Errorf("configuration %s: images.runner and images.media must be set", path)
+	}
+	if w := c.Progress.WritesPerSecond; w < 0 || w > 10000 {
+		return nil, fmt.Errorf("configuration %s: progress.writesPerSecond is %v: it must be from 0 to 10000", path, w)
 	}
 	switch c.Reuse.Default {
 	case "", v1alpha1.ReuseIfVerified, v1alpha1.ReuseNever:

@@ -41,10 +41,8 @@ func (s *Server) takeClips(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, "lists are not taken", http.StatusNotFound)
 		return
 	}
-	id, err := s.identify(ctx, req.Header.Get("Authorization"))
-	if err != nil {
-		log.FromContext(ctx).V(1).Info("List refused", "why", err.Error())
-		http.Error(w, "unauthorized", http.StatusUnauthorized)
+	id, ok := s.known(w, req)
+	if !ok {
 		return
 	}
 	// Before the body is read: only a pod that the manager knows costs memory.

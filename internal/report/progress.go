@@ -7,6 +7,13 @@ const ProgressPath = "/v1/progress"
 // ProgressAudience is the audience that the token is bound to.
 const ProgressAudience = "pose.dev/progress"
 
+// HeaderNext of an answer says in how many seconds the next push is of use: with many
+// jobs at work the manager writes each more seldom.
+const HeaderNext = "Pose-Next-Seconds"
+
+// MaxNextSeconds bounds it: a stage that ends is to be seen.
+const MaxNextSeconds = 300
+
 // MaxProgressBytes bounds the body of one push.
 const MaxProgressBytes = 4096
 

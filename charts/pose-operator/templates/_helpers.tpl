@@ -26,6 +26,19 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
+{{- /* Other selector labels than the manager's, whose Service must not select it. */ -}}
+{{- define "pose-operator.gatewaySelectorLabels" -}}
+app.kubernetes.io/name: pose-gateway
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "pose-operator.gatewayLabels" -}}
+{{ include "pose-operator.gatewaySelectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
 {{- define "pose-operator.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "pose-operator.fullname" .) .Values.serviceAccount.name -}}
@@ -90,6 +103,8 @@ batches:
 learning:
   disabled: {{ $c.learning.disabled }}
   singleTenant: {{ $c.learning.singleTenant }}
+progress:
+  writesPerSecond: {{ .Values.progress.writesPerSecond }}
 limits:
   videoBytes: {{ int64 $c.limits.videoBytes }}
   framePixels: {{ int64 $c.limits.framePixels }}

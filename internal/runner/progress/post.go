@@ -8,7 +8,10 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/pose-dev/pose-operator/internal/report"
 )
@@ -18,7 +21,11 @@ type Poster struct {
 	url       string
 	tokenFile string
 	http      *http.Client
+	next      atomic.Int64 // seconds
 }
+
+// Next is how long the manager said, at last, that nothing new is of use to it.
+func (p *Poster) Next() time.Duration { return time.Duration(p.next.Load()) * time.Second }
 
 // NewPoster sends to cfg.URL.
 func NewPoster(cfg report.ProgressConfig, tokenFile string) *Poster {
@@ -52,5 +59,7 @@ func (p *Poster) Post(ctx context.Context, body []byte) (status int, err error) 
 	}
 	defer resp.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4096))
+	next, _ := strconv.ParseInt(resp.Header.Get(report.HeaderNext), 10, 64) // 0 of what is no number
+	p.next.Store(min(max(0, next), report.MaxNextSeconds))
 	return resp.StatusCode, nil
 }

@@ -100,10 +100,13 @@ func (c *Client) loop() {
 		case <-c.stop:
 			c.flush(lastTimeout, true)
 			return
-		case <-time.After(c.interval):
+		case <-time.After(c.rest()):
 		}
 	}
 }
+
+// rest between two pushes.
+func (c *Client) rest() time.Duration { return max(c.interval, c.poster.Next()) }
 
 // flush prints and pushes the newest progress, once.
 func (c *Client) flush(timeout time.Duration, last bool) {
