@@ -49,7 +49,9 @@ const (
 	ConditionReused = "Reused"
 	// ConditionResultsDeleted stands on a job that is being deleted with
 	// output.deletionPolicy Delete: False while its results are being removed, and
-	// why that takes long.
+	// why that takes long; True once they are, while a finalizer of somebody else
+	// keeps the object. Ready says the same then, and no longer how the job ended;
+	// Complete, Failed and Finished do.
 	ConditionResultsDeleted = "ResultsDeleted"
 )
 
@@ -76,6 +78,10 @@ const (
 	ReasonVerifiedResult = "VerifiedResult"
 	// ReasonDeleting: the results of a job that is being deleted are being removed.
 	ReasonDeleting = "Deleting"
+	// ReasonResultsRemoved: they are removed.
+	ReasonResultsRemoved = "ResultsRemoved"
+	// ReasonResultsStay: they stay where they are, and the object is let go.
+	ReasonResultsStay = "ResultsStay"
 	// ReasonDeletionFailed: that failed, and is tried again.
 	ReasonDeletionFailed = "DeletionFailed"
 	// ReasonNobodySeen: every frame was looked at and held no person.
@@ -164,6 +170,9 @@ const (
 	// ReasonPodNotStartable: an image cannot be pulled or the pod's
 	// configuration is wrong.
 	ReasonPodNotStartable = "PodNotStartable"
+	// ReasonSecretMissing: a Secret that the job names does not exist in its
+	// namespace.
+	ReasonSecretMissing = "SecretMissing"
 	// ReasonAdapterInvalid: the variant's adapter image holds no adapter that can
 	// be copied into the pod.
 	ReasonAdapterInvalid = "AdapterInvalid"

@@ -87,7 +87,7 @@ type PoseBatchStatus struct {
 
 // BatchPhase sums up where a batch stands.
 //
-// +kubebuilder:validation:Enum=Pending;Listing;Running;Stopping;Indexing;Succeeded;Failed;Suspended
+// +kubebuilder:validation:Enum=Pending;Listing;Running;Stopping;Indexing;Succeeded;Failed;Suspended;Deleting
 type BatchPhase string
 
 // Phases of a batch.
@@ -100,6 +100,7 @@ const (
 	BatchPhaseSucceeded BatchPhase = "Succeeded"
 	BatchPhaseFailed    BatchPhase = "Failed"
 	BatchPhaseSuspended BatchPhase = "Suspended"
+	BatchPhaseDeleting  BatchPhase = "Deleting" // its results are being removed, and it goes then
 )
 
 // BatchListing is how the list of clips was made.
@@ -133,8 +134,9 @@ type BatchListing struct {
 // BatchCounts are the clips of a batch by what became of them. Pending, running,
 // succeeded, failed and cancelled sum up to total.
 type BatchCounts struct {
-	Total     int32 `json:"total"`
-	Pending   int32 `json:"pending"`
+	Total   int32 `json:"total"`
+	Pending int32 `json:"pending"`
+	// Running clips have a PoseJob that is not suspended, or are in a pod of many clips.
 	Running   int32 `json:"running"`
 	Succeeded int32 `json:"succeeded"`
 	Failed    int32 `json:"failed"`
@@ -160,9 +162,10 @@ type BatchFailure struct {
 	Message string `json:"message,omitempty"`
 }
 
-// BatchAverage is what a clip takes.
+// BatchAverage is what a clip takes, of those that were computed.
 type BatchAverage struct {
-	// Seconds from its PoseJob's creation to its end.
+	// Seconds from its PoseJob's creation to its end, or its share of the pod of many
+	// clips.
 	Seconds int64 `json:"seconds"`
 	// GPUMilliseconds and CPUMilliseconds of engines.
 	// +optional
@@ -252,7 +255,9 @@ const (
 	LabelBatchPart = "pose.dev/batch-part"
 	PartClips      = "clips"
 	PartRecord     = "record"
-	// PurposeList and PurposeIndex are the LabelPurpose of a batch's own pods.
+	// PurposeList, PurposeIndex and PurposeQueue are the LabelPurpose of a batch's own
+	// pods: those that list, that index, and that work through many clips.
 	PurposeList  = "list"
 	PurposeIndex = "index"
+	PurposeQueue = "queue"
 )

@@ -59,13 +59,22 @@ type PoseBatchSpec struct {
 	// +kubebuilder:default={}
 	Template BatchTemplate `json:"template,omitempty"`
 
-	// Parallelism is how many PoseJobs run side by side. A smaller number ends
-	// none that runs.
+	// Parallelism is how many PoseJobs, and pods of many clips, run side by side. A
+	// smaller number ends none that runs.
 	// +optional
 	// +kubebuilder:default=4
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000
 	Parallelism int32 `json:"parallelism,omitempty"`
+
+	// ClipsPerPod is how many clips one pod works through, its engine loaded once,
+	// where the engine can (clipsCommand of a variant). parallelism then counts pods.
+	// A clip that fails there gets a PoseJob of its own, with all retries and
+	// fallbacks. It can be changed while the batch runs.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=50
+	ClipsPerPod int32 `json:"clipsPerPod,omitempty"`
 
 	// Suspend stops the batch: its PoseJobs are suspended, and no new ones are
 	// made until it is false again.
@@ -97,8 +106,7 @@ type PoseBatchSpec struct {
 	FailedJobsHistoryLimit *int32 `json:"failedJobsHistoryLimit,omitempty"`
 
 	// SuccessfulJobsHistoryLimit is how many PoseJobs of clips that succeeded are
-	// kept. All of them are kept while output.deletionPolicy is Delete: their
-	// results would go with them.
+	// kept.
 	// +optional
 	// +kubebuilder:default=0
 	// +kubebuilder:validation:Minimum=0
@@ -199,8 +207,9 @@ type BatchOutput struct {
 	URI string `json:"uri"`
 
 	// CredentialsSecretRef, Overlay, Overwrite and DeletionPolicy as in a
-	// PoseJob's output. With deletionPolicy Delete the PoseJobs of clips that
-	// succeeded are kept until the batch is deleted, and their results go then.
+	// PoseJob's output. With deletionPolicy Delete all results of the batch and its
+	// batch.json go when it is deleted, by one pod. The PoseJobs themselves take
+	// nothing along.
 	// +optional
 	CredentialsSecretRef *SecretReference `json:"credentialsSecretRef,omitempty"`
 	// +optional
@@ -291,7 +300,8 @@ type BatchFailurePolicy struct {
 
 // BatchBudget bounds the engine's time of all attempts of all PoseJobs by the device
 // that they asked for. Once a bound is reached no PoseJob is made any more;
-// those that run go on to their end.
+// those that run go on to their end. Pods of many clips are ended then, and what they
+// delivered counts.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.gpuSeconds) || has(self.cpuSeconds)",message="a budget needs gpuSeconds or cpuSeconds"
 type BatchBudget struct {

@@ -80,7 +80,7 @@ func TestPoseBatchFields(t *testing.T) {
 		"videos of nothing":                    {"spec.videos", "{}", one},
 		"a prefix and a list":                  {"spec.videos.list", "s3://videos/list.txt", one},
 		"no output":                            {"spec.output", "", "spec.output: Required value"},
-		"an unknown field":                     {"spec.clipsPerPod", "4", "unknown field"},
+		"an unknown field":                     {"spec.clipsPerNode", "4", "unknown field"},
 		"a field of one job":                   {"spec.template.video", "{}", "unknown field"},
 		"a prefix in Google's cloud":           {"spec.videos.prefix", "gs://bucket/", ""},
 		"a prefix in Azure":                    {"spec.videos.prefix", "azblob://container/x/", ""},
@@ -118,6 +118,9 @@ func TestPoseBatchFields(t *testing.T) {
 		"an output that leaves no room":        {"spec.output.uri", "s3://results/" + strings.Repeat("a", 500), "may not be more than 512"},
 		"no jobs side by side":                 {"spec.parallelism", "0", "greater than or equal to 1"},
 		"very many side by side":               {"spec.parallelism", "1001", "less than or equal to 1000"},
+		"many clips a pod":                     {"spec.clipsPerPod", "50", ""},
+		"no clips a pod":                       {"spec.clipsPerPod", "0", "greater than or equal to 1"},
+		"too many clips a pod":                 {"spec.clipsPerPod", "51", "less than or equal to 50"},
 		"no failure at all":                    {"spec.failurePolicy", "{maxFailed: 0}", ""},
 		"all may fail":                         {"spec.failurePolicy", `{maxFailed: "100%"}`, ""},
 		"fewer than none may fail":             {"spec.failurePolicy", "{maxFailed: -1}", "maxFailed must be"},
@@ -199,6 +202,7 @@ func TestPoseBatchDefaults(t *testing.T) {
 func TestPoseBatchChanges(t *testing.T) {
 	for name, c := range map[string]struct{ path, value, refusal string }{
 		"parallelism":                  {"spec.parallelism", "9", ""},
+		"clips a pod":                  {"spec.clipsPerPod", "9", ""},
 		"suspend":                      {"spec.suspend", "false", ""},
 		"a deadline":                   {"spec.activeDeadlineSeconds", "5", ""},
 		"no deadline":                  {"spec.activeDeadlineSeconds", "", ""},

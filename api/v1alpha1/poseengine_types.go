@@ -89,10 +89,13 @@ type PoseEngineSpec struct {
 //
 // +kubebuilder:validation:XValidation:rule="self.device != 'CPU' || !has(self.resources) || !has(self.resources.limits) || (!('nvidia.com/gpu' in self.resources.limits) && !('amd.com/gpu' in self.resources.limits) && !('gpu.intel.com/i915' in self.resources.limits) && !('gpu.intel.com/xe' in self.resources.limits))",message="a CPU variant must not ask for a GPU"
 // +kubebuilder:validation:XValidation:rule="!has(self.preflight) || !has(self.runner) || self.runner != 'None'",message="a preflight needs pose-runner: leave runner at Inject, or leave the preflight out"
+// +kubebuilder:validation:XValidation:rule="!has(self.clipsCommand) || !has(self.runner) || self.runner != 'None'",message="a clipsCommand needs pose-runner: leave runner at Inject, or leave clipsCommand out"
 // +kubebuilder:validation:XValidation:rule="self.device != 'CPU' || !has(self.preflight) || !has(self.preflight.gpuMemory)",message="a CPU variant has no GPU whose memory preflight.gpuMemory could ask for"
 // +kubebuilder:validation:XValidation:rule="!has(self.maxMemory) || (has(self.resources) && has(self.resources.limits) && 'memory' in self.resources.limits)",message="maxMemory needs resources.limits.memory to start from"
 // +kubebuilder:validation:XValidation:rule="!has(self.maxMemory) || !has(self.resources) || !has(self.resources.limits) || !('memory' in self.resources.limits) || quantity(string(self.maxMemory)).compareTo(type(self.resources.limits['memory']) == int ? quantity('0').add(self.resources.limits['memory']) : quantity(self.resources.limits['memory'])) >= 0",message="maxMemory must not be below resources.limits.memory: it is how far that limit may be raised"
 // +kubebuilder:validation:XValidation:rule="has(self.adapter) || !self.command.exists(c, c.contains('/pose/adapter/'))",message="the command uses /pose/adapter, and the variant has no adapter: name the adapter's image in adapter.image"
+// +kubebuilder:validation:XValidation:rule="has(self.adapter) || !has(self.clipsCommand) || !self.clipsCommand.exists(c, c.contains('/pose/adapter/'))",message="clipsCommand uses /pose/adapter, and the variant has no adapter: name the adapter's image in adapter.image"
+// +kubebuilder:validation:XValidation:rule="!has(self.boxes) || self.command.exists(c, c.contains('$(BOXES)'))",message="the variant takes boxes, and its command does not say where they go: put $(BOXES) into command, or leave boxes out"
 type Variant struct {
 	// Name of the variant, unique within the engine.
 	// +kubebuilder:validation:MinLength=1
@@ -126,6 +129,18 @@ type Variant struct {
 	// +kubebuilder:validation:items:XValidation:rule="!self.replace('$(VIDEO)', ' ').replace('$(OUTPUT_DIR)', ' ').replace('$(OVERLAY)', ' ').replace('$(DEVICE)', ' ').replace('$(START_FRAME)', ' ').replace('$(BOXES)', ' ').replace('$(CAPTURE_FPS)', ' ').replace('$(FOCAL_LENGTH_PX)', ' ').replace('$(MAX_PEOPLE)', ' ').matches(r'[$][(]([A-Z]\\w*|video|output_dir|overlay|device)[)]')",message="unknown placeholder: the known ones are $(VIDEO), $(OUTPUT_DIR), $(OVERLAY), $(DEVICE), $(START_FRAME), $(BOXES), $(CAPTURE_FPS), $(FOCAL_LENGTH_PX) and $(MAX_PEOPLE)"
 	// +listType=atomic
 	Command []string `json:"command"`
+
+	// ClipsCommand is the argv with which the engine loads once and works through many
+	// clips, one JSON line on its standard input for each, as docs/clips.md says. Its
+	// results must be those of command. $(DEVICE) is replaced. Unset: every clip of a
+	// PoseBatch gets a pod of its own.
+	// +optional
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=48
+	// +kubebuilder:validation:items:MaxLength=1024
+	// +kubebuilder:validation:items:XValidation:rule="!self.replace('$(DEVICE)', ' ').matches(r'[$][(]([A-Z]\\w*|video|output_dir|overlay|device)[)]')",message="clipsCommand knows the placeholder $(DEVICE) alone: what concerns one clip comes in its line"
+	// +listType=atomic
+	ClipsCommand []string `json:"clipsCommand,omitempty"`
 
 	// Adapter is an image of files that help the engine's image, as a wrapper in
 	// Python, so that the engine's own image stays as it is. Its folder /adapter
@@ -373,95 +388,6 @@ const (
 	StageTracking     = "Tracking"
 	StageWriting      = "Writing"
 )
-
-// StageRule says which line of the log enters a stage.
-type StageRule struct {
-	// Name of the stage. DetectorLoad, ModelLoad, Tracking and Writing have a
-	// meaning for the built-in failure rules.
-	// +kubebuilder:validation:Pattern=`^[A-Z][A-Za-z]*$`
-	// +kubebuilder:validation:MaxLength=40
-	Name string `json:"name"`
-	// Pattern is an RE2 that the line contains.
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=256
-	// +kubebuilder:validation:XValidation:rule="''.matches(self) in [true, false]",message="pattern must be a valid RE2"
-	Pattern string `json:"pattern"`
-	// StallTimeoutSeconds for this stage, where spec.stallTimeoutSeconds of a job
-	// is too short or too long: loading is silent, tracking is not.
-	// +optional
-	// +kubebuilder:validation:Minimum=10
-	StallTimeoutSeconds int64 `json:"stallTimeoutSeconds,omitempty"`
-}
-
-// MemoryEvidence is what is known of a dead engine's memory.
-//
-// +kubebuilder:validation:Enum=AtLimit;BelowLimit;Unknown
-type MemoryEvidence string
-
-// Memory evidence.
-const (
-	// MemoryAtLimit: the kernel killed for memory, or the peak reached the limit.
-	MemoryAtLimit MemoryEvidence = "AtLimit"
-	// MemoryBelowLimit: the peak and the limit are known, and it was not reached.
-	MemoryBelowLimit MemoryEvidence = "BelowLimit"
-	// MemoryUnknown: nobody measured it.
-	MemoryUnknown MemoryEvidence = "Unknown"
-)
-
-// FailureRule turns evidence of a failed engine into a reason and an action.
-// Every condition that is set must hold.
-//
-// +kubebuilder:validation:XValidation:rule="has(self.stages) || has(self.exitCodes) || has(self.signals) || has(self.logPattern) || has(self.memory)",message="a failure rule needs at least one of stages, exitCodes, signals, logPattern or memory"
-type FailureRule struct {
-	// Stages in which the engine died.
-	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=16
-	// +kubebuilder:validation:items:MaxLength=40
-	Stages []string `json:"stages,omitempty"`
-	// ExitCodes of the engine.
-	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=16
-	ExitCodes []int32 `json:"exitCodes,omitempty"`
-	// Signals that ended it, as SIGSEGV.
-	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=16
-	// +kubebuilder:validation:items:Enum=SIGHUP;SIGINT;SIGQUIT;SIGILL;SIGTRAP;SIGABRT;SIGBUS;SIGFPE;SIGKILL;SIGUSR1;SIGSEGV;SIGUSR2;SIGPIPE;SIGALRM;SIGTERM;SIGSTKFLT;SIGCHLD;SIGCONT;SIGSTOP;SIGTSTP;SIGTTIN;SIGTTOU;SIGURG;SIGXCPU;SIGXFSZ;SIGVTALRM;SIGPROF;SIGWINCH;SIGIO;SIGPWR;SIGSYS
-	Signals []string `json:"signals,omitempty"`
-	// Memory is what is known of its memory.
-	// +optional
-	Memory MemoryEvidence `json:"memory,omitempty"`
-	// Silent asks that the log ends without a Python exception.
-	// +optional
-	Silent bool `json:"silent,omitempty"`
-	// LogPattern is an RE2 that a line of the log's end contains. Lines that are
-	// warnings, and lines before an exception that says something else, do not
-	// count.
-	// +optional
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:XValidation:rule="''.matches(self) in [true, false]",message="logPattern must be a valid RE2"
-	LogPattern string `json:"logPattern,omitempty"`
-	// Reason of the attempt, in CamelCase; its own or one of the operator's.
-	// +kubebuilder:validation:Pattern=`^[A-Z][A-Za-z0-9]*$`
-	// +kubebuilder:validation:MaxLength=63
-	Reason string `json:"reason"`
-	// Action that follows.
-	Action Action `json:"action"`
-	// Explanation for a person: what it means.
-	// +optional
-	// +kubebuilder:validation:MaxLength=512
-	Explanation string `json:"explanation,omitempty"`
-	// Remedy for a person: what to do.
-	// +optional
-	// +kubebuilder:validation:MaxLength=512
-	Remedy string `json:"remedy,omitempty"`
-}
 
 // OutputFormat says how a file is checked.
 //

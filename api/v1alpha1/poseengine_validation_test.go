@@ -46,7 +46,8 @@ spec:
       device: GPU
       image: registry.example/phalp@sha256:` + digest + `
       imagePullPolicy: IfNotPresent
-      command: [python3, track.py, --video=$(VIDEO)]
+      command: [python3, track.py, --video=$(VIDEO), --boxes=$(BOXES)]
+      clipsCommand: [python3, track.py, --clips]
       env: [{name: HF_HOME, value: /tmp}]
       workingDir: /opt
       detector: vitdet
@@ -91,6 +92,8 @@ func TestPoseEngineFields(t *testing.T) {
 		variant, output, model = "spec.variants.0.", "spec.outputs.0.", "spec.variants.0.models"
 
 		placeholder = "unknown placeholder: the known ones are $(VIDEO), $(OUTPUT_DIR), $(OVERLAY), $(DEVICE), $(START_FRAME), $(BOXES), $(CAPTURE_FPS), $(FOCAL_LENGTH_PX) and $(MAX_PEOPLE)"
+		nowhere     = "put $(BOXES) into command, or leave boxes out"
+		clips       = "clipsCommand knows the placeholder $(DEVICE) alone"
 		fallback    = "fallbackEngineName must be the name of a PoseEngine"
 		below       = "maxMemory must not be below resources.limits.memory"
 	)
@@ -171,9 +174,27 @@ func TestPoseEngineFields(t *testing.T) {
 		"an adapter of too long an image":              {variant + "adapter", "{image: " + long(513) + "}", "may not be more than 512"},
 		"an adapter in another folder":                 {variant + "adapter", "{image: i, path: /x}", "unknown field"},
 		"an adapter without the runner":                {"spec.variants", "[{name: a, device: CPU, command: [x], runner: None, adapter: {image: i}}]", ""},
-		"boxes that are needed":                        {variant + "boxes", "Required", ""},
-		"boxes that may be":                            {variant + "boxes", "Optional", ""},
-		"boxes that are not":                           {variant + "boxes", "Ignored", "Unsupported value"},
+		"boxes that are needed":                        {"spec.variants", "[{name: a, device: CPU, command: [x, '--boxes=$(BOXES)'], boxes: Required}]", ""},
+		"boxes that may be":                            {"spec.variants", "[{name: a, device: CPU, command: [x, $(BOXES)], boxes: Optional}]", ""},
+		"boxes that are not":                           {"spec.variants", "[{name: a, device: CPU, command: [x, $(BOXES)], boxes: Ignored}]", "Unsupported value"},
+		"boxes that nobody gives to the engine":        {variant + "boxes", "Required", nowhere},
+		"boxes that may be, and nobody gives":          {variant + "boxes", "Optional", nowhere},
+		"boxes that go into the preflight alone":       {"spec.variants", "[{name: a, device: CPU, command: [x], preflight: {command: [$(BOXES)]}, boxes: Optional}]", nowhere},
+		"a place for boxes that it does not take":      {variant + "command", "[run, $(BOXES)]", ""},
+		"many clips":                                   {variant + "clipsCommand", "[run, --clips, $(DEVICE)]", ""},
+		"many clips with no command":                   {variant + "clipsCommand", "[]", "should have at least 1 items"},
+		"many clips with the longest command":          {variant + "clipsCommand", repeat(48, "a%d"), ""},
+		"many clips with too long a command":           {variant + "clipsCommand", repeat(49, "a%d"), "must have at most 48 items"},
+		"many clips with too long an argument":         {variant + "clipsCommand", "[" + long(1025) + "]", "may not be more than 1024"},
+		"many clips, and the video of one":             {variant + "clipsCommand", "[run, $(VIDEO)]", clips},
+		"many clips, and the boxes of one":             {variant + "clipsCommand", "[run, '--boxes=$(BOXES)']", clips},
+		"many clips, and a folder in lower case":       {variant + "clipsCommand", "[run, $(output_dir)]", clips},
+		"many clips, and a device in lower case":       {variant + "clipsCommand", "[run, $(device)]", clips},
+		"many clips, and one's video behind a device":  {variant + "clipsCommand", "[run, '$(DEVICE)$(VIDEO)']", clips},
+		"many clips, and a command of a shell":         {variant + "clipsCommand", "[sh, -c, 'run --threads=$(nproc)']", ""},
+		"many clips without the runner":                {"spec.variants", "[{name: a, device: CPU, command: [x], runner: None, clipsCommand: [z]}]", "a clipsCommand needs pose-runner"},
+		"many clips by an adapter":                     {"spec.variants", "[{name: a, device: CPU, command: [x], adapter: {image: i}, clipsCommand: [/pose/adapter/run]}]", ""},
+		"many clips by an adapter that is not there":   {variant + "clipsCommand", "[python3, /pose/adapter/run.py]", "clipsCommand uses /pose/adapter, and the variant has no adapter"},
 		"a variant on request":                         {variant + "onRequest", "true", ""},
 		"a variant on a request in words":              {variant + "onRequest", `"yes"`, "must be of type boolean"},
 		"a fallback engine":                            {"spec.fallbackEngineName", "mediapipe-2.lab", ""},
@@ -328,7 +349,7 @@ func TestPoseEngineDefaults(t *testing.T) {
 // Every manifest that users are shown is accepted as it is.
 func TestSamplesApply(t *testing.T) {
 	seen := 0
-	for _, root := range []string{"../../config/samples", "../../config/engines"} {
+	for _, root := range []string{"../../config/samples", "../../config/engines", "../../config/engines-optional"} {
 		if _, err := os.Stat(root); err != nil {
 			continue
 		}

@@ -88,7 +88,7 @@ type PoseJobStatus struct {
 
 // Phase sums up where a job stands.
 //
-// +kubebuilder:validation:Enum=Pending;Running;Succeeded;Failed;Suspended
+// +kubebuilder:validation:Enum=Pending;Running;Succeeded;Failed;Suspended;Deleting
 type Phase string
 
 // Phases.
@@ -98,6 +98,7 @@ const (
 	PhaseSucceeded Phase = "Succeeded" // verified results lie at status.output.uri
 	PhaseFailed    Phase = "Failed"    // no attempt is left to make
 	PhaseSuspended Phase = "Suspended" // spec.suspend, no pod is live
+	PhaseDeleting  Phase = "Deleting"  // the object was deleted and waits for the removal of its results
 )
 
 // JobProgress is how far the live attempt is.

@@ -1465,6 +1465,11 @@ func (in *Variant) DeepCopyInto(out *Variant) {
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
+	if in.ClipsCommand != nil {
+		in, out := &in.ClipsCommand, &out.ClipsCommand
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.Adapter != nil {
 		in, out := &in.Adapter, &out.Adapter
 		*out = new(Adapter)

@@ -3,8 +3,8 @@
 // clips and what became of them, PoseJobs, the batch's own pods, and one status patch.
 //
 // One reconcile: observe, decide, write records (each the intent of what follows),
-// create and delete PoseJobs, compute the status, patch it. Pods that list and index
-// are written down in the status first and made after it.
+// create and delete PoseJobs and pods of many clips, compute the status, patch it. Pods
+// that list and index are written down in the status first and made after it.
 package posebatch
 
 import (
@@ -27,6 +27,9 @@ import (
 	"github.com/pose-dev/pose-operator/controllers/internal/batch"
 	"github.com/pose-dev/pose-operator/controllers/internal/policy"
 	"github.com/pose-dev/pose-operator/controllers/pace"
+	"github.com/pose-dev/pose-operator/controllers/podevents"
+	"github.com/pose-dev/pose-operator/controllers/posejob"
+	"github.com/pose-dev/pose-operator/controllers/removal"
 	"github.com/pose-dev/pose-operator/internal/clips"
 )
 
@@ -39,13 +42,20 @@ type Reconciler struct {
 	Clock    clock.PassiveClock
 	Policy   policy.Policy
 	Settings settings
+	// Jobs says how the PoseJob of a clip would start; nil makes no pods of many clips.
+	Jobs Starter
+	// Pace spaces writes that tell progress alone; nil writes them all.
+	Pace *pace.Pacer
 
-	chunks chunkCache
-	pace   pace.Pacer
+	chunks    chunkCache
+	podEvents podevents.Reader
 }
 
 // softInterval is the least time between two writes that only say how far a batch is.
 const softInterval = 5 * time.Second
+
+// lookAgain is how often a pod is read that the cache does not show.
+const lookAgain = 5 * time.Second
 
 // soon is when to come again for work that one reconcile left over.
 const soon = time.Millisecond
@@ -59,7 +69,11 @@ type observation struct {
 	// records of all chunks, in order, and what they say.
 	maps    []*corev1.ConfigMap
 	records []*batch.Record
-	rep     batch.Report
+	// queued are the pods of many clips that there are, and first is how their clips
+	// start, once it was asked.
+	queued []batch.QueuePod
+	first  *posejob.First
+	rep    batch.Report
 	// act is done after the status is written.
 	act func(context.Context) error
 	// failed is why a PoseJob could not be made: the rest is done all the same.
@@ -85,17 +99,25 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	var b v1alpha1.PoseBatch
 	if err := r.Client.Get(ctx, req.NamespacedName, &b); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.pace.Forget(req.NamespacedName)
-			return ctrl.Result{}, nil
+			r.Pace.Forget(pace.Key{Kind: "PoseBatch", NamespacedName: req.NamespacedName})
+			_, err := r.pods(ctx, &v1alpha1.PoseBatch{ObjectMeta: metav1.ObjectMeta{Namespace: req.Namespace, Name: req.Name}})
+			return ctrl.Result{}, err
 		}
 		return ctrl.Result{}, fmt.Errorf("get PoseBatch %s: %w", req, err)
 	}
 	if b.DeletionTimestamp != nil {
-		return ctrl.Result{}, nil // all that it made goes with it
+		return r.deleting(ctx, &b)
 	}
-	o := &observation{b: &b, now: r.Clock.Now()}
-	o.rep = batch.Report{Batch: &b, Now: o.now, Listing: b.Status.Listing.DeepCopy(), Index: b.Status.Index.DeepCopy()}
-	if finished(&b) {
+	kept, err := r.removal().KeepFinalizer(ctx, &b, b.Spec.Output.DeletionPolicy == v1alpha1.DeletionDelete)
+	if apierrors.IsConflict(err) {
+		return ctrl.Result{RequeueAfter: soon}, nil
+	}
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	o := &observation{b: kept, now: r.Clock.Now()}
+	o.rep = batch.Report{Batch: kept, Now: o.now, Listing: kept.Status.Listing.DeepCopy(), Index: kept.Status.Index.DeepCopy()}
+	if finished(kept) {
 		return r.afterEnd(ctx, o)
 	}
 	failed := r.step(ctx, o)
@@ -119,11 +141,10 @@ func (r *Reconciler) step(ctx context.Context, o *observation) error {
 		o.end(v1alpha1.ReasonPolicyDenied, "%s", strings.Join(why, "; "))
 		return nil
 	}
-	var pods corev1.PodList
-	if err := r.Client.List(ctx, &pods, client.InNamespace(o.b.Namespace), client.MatchingFields{ownerIndex: o.b.Name}); err != nil {
-		return fmt.Errorf("list pods of PoseBatch %s: %w", client.ObjectKeyFromObject(o.b), err)
+	var err error
+	if o.pods, err = r.pods(ctx, o.b); err != nil {
+		return err
 	}
-	o.pods = pods.Items
 	if batch.Whole(o.b.Status.Listing) {
 		return r.run(ctx, o)
 	}
@@ -133,6 +154,33 @@ func (r *Reconciler) step(ctx context.Context, o *observation) error {
 	}
 	o.until(batch.Deadline(o.b))
 	return r.list(ctx, o)
+}
+
+// pods of the batch. Those of an earlier one of its name are let go: nobody takes down
+// what became of them.
+func (r *Reconciler) pods(ctx context.Context, b *v1alpha1.PoseBatch) ([]corev1.Pod, error) {
+	var pods corev1.PodList
+	if err := r.Client.List(ctx, &pods, client.InNamespace(b.Namespace), client.MatchingFields{ownerIndex: b.Name}); err != nil {
+		return nil, fmt.Errorf("list pods of PoseBatch %s: %w", client.ObjectKeyFromObject(b), err)
+	}
+	var own, others []corev1.Pod
+	for _, p := range pods.Items {
+		if b.UID != "" && controls(b, &p) {
+			own = append(own, p)
+		} else {
+			others = append(others, p)
+		}
+	}
+	return own, r.releaseAll(ctx, others)
+}
+
+func (r *Reconciler) releaseAll(ctx context.Context, pods []corev1.Pod) error {
+	for i := range pods {
+		if err := removal.Release(ctx, r.Client, &pods[i]); err != nil {
+			return fmt.Errorf("release pod %s/%s, whose end nobody takes down: %w", pods[i].Namespace, pods[i].Name, err)
+		}
+	}
+	return nil
 }
 
 // denied says what the policy has against the batch's PoseJobs, of which each would
@@ -154,7 +202,10 @@ func (r *Reconciler) run(ctx context.Context, o *observation) error {
 		o.end(v1alpha1.ReasonNoVideos, "no video is to be found: check spec.videos, its include and exclude, and that the files end as videos do")
 		return nil
 	}
-	plan := batch.Decide(batch.Input{Batch: o.b, Records: o.records, Children: children(o), Now: o.now})
+	plan := r.decide(ctx, o)
+	if lost := lostOf(o.failed); lost != nil {
+		return lost
+	}
 	if err := r.execute(ctx, o, plan.Steps); err != nil {
 		return err
 	}
@@ -167,14 +218,18 @@ func (r *Reconciler) run(ctx context.Context, o *observation) error {
 	if plan.More || plan.Stop != nil {
 		o.sooner(soon)
 	}
-	if !plan.Until.IsZero() {
-		o.sooner(max(soon, plan.Until.Sub(o.now)))
-	}
+	o.until(plan.Until)
 	if !plan.Ended {
 		return nil
 	}
 	r.index(o)
 	return nil
+}
+
+func (r *Reconciler) decide(ctx context.Context, o *observation) batch.Plan {
+	return batch.Decide(batch.Input{
+		Batch: o.b, Records: o.records, Children: children(o), Queues: o.queued, Offer: r.offer(ctx, o), Now: o.now,
+	})
 }
 
 // children of the batch, as a decision sees them.
@@ -192,8 +247,7 @@ func children(o *observation) []batch.Child {
 func (r *Reconciler) observe(ctx context.Context, o *observation) error {
 	b := o.b
 	var jobs v1alpha1.PoseJobList
-	// Of a batch whose PoseJobs are kept they are as many as its clips: they are not
-	// copied, and not changed here.
+	// They may be a thousand: they are not copied, and not changed here.
 	err := r.Client.List(ctx, &jobs, client.InNamespace(b.Namespace), client.MatchingFields{ownerIndex: b.Name}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return fmt.Errorf("list PoseJobs of PoseBatch %s: %w", client.ObjectKeyFromObject(b), err)
@@ -229,7 +283,8 @@ func (r *Reconciler) observe(ctx context.Context, o *observation) error {
 	if total != int(b.Status.Listing.Clips) {
 		return &errLost{fmt.Sprintf("the records of the batch have %d clips, the list had %d", total, b.Status.Listing.Clips)}
 	}
-	return nil
+	o.queued, err = r.queues(ctx, o)
+	return err
 }
 
 // missing looks for a record past the cache.
@@ -292,11 +347,12 @@ func (r *Reconciler) conclude(ctx context.Context, o *observation) (ctrl.Result,
 // soft and may wait so long.
 func (r *Reconciler) write(ctx context.Context, o *observation, next v1alpha1.PoseBatchStatus) (time.Duration, error) {
 	key := client.ObjectKeyFromObject(o.b)
+	paced := pace.Key{Kind: "PoseBatch", NamespacedName: key}
 	if batch.Equal(o.b.Status, next) {
 		return 0, nil
 	}
 	if batch.SoftEqual(o.b.Status, next) {
-		if wait := r.pace.Wait(key, softInterval, o.now); wait > 0 {
+		if wait := r.Pace.Wait(paced, softInterval, o.now); wait > 0 {
 			return wait, nil
 		}
 	}
@@ -305,7 +361,7 @@ func (r *Reconciler) write(ctx context.Context, o *observation, next v1alpha1.Po
 	if err := r.Client.Status().Patch(ctx, updated, client.MergeFromWithOptions(o.b, client.MergeFromWithOptimisticLock{})); err != nil {
 		return 0, fmt.Errorf("patch status of PoseBatch %s: %w", key, err)
 	}
-	r.pace.Wrote(key, o.now)
+	r.Pace.Wrote(paced, o.now)
 	return 0, nil
 }
 
@@ -314,21 +370,26 @@ func (r *Reconciler) afterEnd(ctx context.Context, o *observation) (ctrl.Result,
 	if !batch.Whole(o.b.Status.Listing) || o.b.Status.Listing.Chunks == 0 {
 		return ctrl.Result{}, nil
 	}
-	err := r.observe(ctx, o)
+	var err error
+	if o.pods, err = r.pods(ctx, o.b); err != nil {
+		return ctrl.Result{}, err
+	}
+	err = r.observe(ctx, o)
 	var lost *errLost
 	if errors.As(err, &lost) {
-		return ctrl.Result{}, nil
+		return ctrl.Result{}, r.releaseAll(ctx, o.pods) // nobody takes down what became of them
 	}
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	plan := batch.Decide(batch.Input{Batch: o.b, Records: o.records, Children: children(o), Now: o.now})
+	plan := r.decide(ctx, o)
 	if err := r.execute(ctx, o, plan.Steps); err != nil && !apierrors.IsConflict(err) {
 		return ctrl.Result{}, err
 	}
 	if plan.More {
 		o.sooner(soon)
 	}
+	o.until(plan.Until)
 	return ctrl.Result{RequeueAfter: o.again}, nil
 }
 

@@ -39,6 +39,7 @@ import (
 	"github.com/pose-dev/pose-operator/controllers/internal/policy"
 	"github.com/pose-dev/pose-operator/controllers/internal/render"
 	"github.com/pose-dev/pose-operator/controllers/posebatch"
+	"github.com/pose-dev/pose-operator/controllers/posejob"
 	"github.com/pose-dev/pose-operator/controllers/progress"
 	"github.com/pose-dev/pose-operator/internal/report"
 )
@@ -109,6 +110,7 @@ type place struct {
 	namespace string
 	settings  render.Settings
 	policy    policy.Policy
+	reuse     posejob.Reuse
 	address   string // of the progress server
 	ca        string // of the manager that runs
 	writes    *writes
@@ -163,17 +165,20 @@ func (p *place) start() {
 	p.must(err)
 	reviews, err := authenticationclient.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	p.must(err)
-	server := &progress.Server{
-		Address: p.address, Client: mgr.GetClient(), Reviews: reviews, Clock: clock.RealClock{}, Store: &progress.Store{},
-		Changed: make(chan event.GenericEvent, 16),
-	}
-	p.ca, err = server.Certify([]string{"localhost"})
+	certificate, err := progress.NewCertificate([]string{"localhost"}, time.Now())
 	p.must(err)
+	server := &progress.Server{
+		Address: p.address, Client: mgr.GetClient(), Clock: clock.RealClock{}, Store: &progress.Store{},
+		Tokens:  &progress.Tokens{Reviews: reviews, Clock: clock.RealClock{}},
+		Changed: make(chan event.GenericEvent, 16), Certificate: certificate, ServerName: "localhost",
+	}
+	p.ca = string(certificate.CertPEM)
 	settings := p.settings
 	_, port, _ := net.SplitHostPort(p.address)
 	settings.Progress = &report.ProgressConfig{URL: "https://localhost:" + port + report.ProgressPath, CAPEM: p.ca, IntervalSeconds: 1}
 	p.must(mgr.Add(server))
-	p.must(posebatch.Setup(mgr, posebatch.Options{Policy: p.policy, Settings: settings, Progress: server}))
+	jobs := &posejob.Reconciler{Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Clock: clock.RealClock{}, Policy: p.policy, Reuse: p.reuse}
+	p.must(posebatch.Setup(mgr, posebatch.Options{Policy: p.policy, Settings: settings, Progress: server, Jobs: jobs}))
 	running, cancel := context.WithCancel(ctx)
 	p.cancel, p.ended = cancel, make(chan error, 1)
 	go func() { p.ended <- mgr.Start(running) }()

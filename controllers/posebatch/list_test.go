@@ -117,7 +117,7 @@ func TestAListByItsPod(t *testing.T) {
 			sources = len(v.Projected.Sources)
 		}
 	}
-	if sources != 2 {
+	if sources != 3 {
 		t.Errorf("the index pod sees %d ConfigMaps", sources)
 	}
 	var chunk corev1.ConfigMap

@@ -28,6 +28,8 @@ type memory struct {
 	version int
 	writes  map[string]int
 	refuses error // of PoseJobs
+	// refusesPods of many clips.
+	refusesPods error
 }
 
 func newMemory() *memory {
@@ -108,6 +110,9 @@ func (m *memory) Create(_ context.Context, o client.Object, _ ...client.CreateOp
 	if _, ok := o.(*v1alpha1.PoseJob); ok && m.refuses != nil {
 		return m.refuses
 	}
+	if o.GetLabels()[v1alpha1.LabelPurpose] == v1alpha1.PurposeQueue && m.refusesPods != nil {
+		return m.refusesPods
+	}
 	if m.objects[of(o)] != nil {
 		return apierrors.NewAlreadyExists(resource(o), o.GetName())
 	}
@@ -133,6 +138,11 @@ func (m *memory) replace(verb string, o client.Object) error {
 
 func (m *memory) Update(_ context.Context, o client.Object, _ ...client.UpdateOption) error {
 	return m.replace("update", o)
+}
+
+// Patch takes the whole object, of which the reconciler changed the finalizers only.
+func (m *memory) Patch(_ context.Context, o client.Object, _ client.Patch, _ ...client.PatchOption) error {
+	return m.replace("patch", o)
 }
 
 func (m *memory) Delete(_ context.Context, o client.Object, opts ...client.DeleteOption) error {

@@ -163,6 +163,8 @@ func (r *Reconciler) indexPod(b *v1alpha1.PoseBatch, attempt int32) (*corev1.Pod
 		project(batch.RecordName(b, listed, i),
 			corev1.KeyToPath{Key: batch.KeyStates, Path: fmt.Sprint(report.StatesFile, i)},
 			corev1.KeyToPath{Key: batch.KeyFailures, Path: fmt.Sprint(report.FailuresFile, i)})
+		project(batch.RecordName(b, listed, i), corev1.KeyToPath{Key: batch.KeyDigests, Path: fmt.Sprint(report.DigestsFile, i)})
+		sources[len(sources)-1].ConfigMap.Optional = new(true) // records of earlier releases have none
 	}
 	mount(pod, "batch", report.BatchDir, true, corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: sources, DefaultMode: new(int32(0o440))}})
 	mount(pod, "scratch", report.ScratchDir, false, corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: &scratchSize}})

@@ -63,11 +63,11 @@ func TestThePodsOfABatch(t *testing.T) {
 		list, index []string
 	}{
 		"in S3": {v1alpha1.BatchVideos{Prefix: "s3://videos/in/"}, "s3://results/x",
-			[]string{"/pose/credentials Secret in", token}, []string{"/pose/batch 6 ConfigMaps", "/pose/credentials Secret out", "/pose/scratch disk"}},
+			[]string{"/pose/credentials Secret in", token}, []string{"/pose/batch 9 ConfigMaps", "/pose/credentials Secret out", "/pose/scratch disk"}},
 		"in claims": {v1alpha1.BatchVideos{Prefix: "pvc://videos/in/"}, "pvc://results/x",
-			[]string{"/pose/claims/videos claim videos true", "/pose/credentials Secret in", token}, []string{"/pose/batch 6 ConfigMaps", "/pose/claims/out claim results false", "/pose/credentials Secret out", "/pose/scratch disk"}},
+			[]string{"/pose/claims/videos claim videos true", "/pose/credentials Secret in", token}, []string{"/pose/batch 9 ConfigMaps", "/pose/claims/out claim results false", "/pose/credentials Secret out", "/pose/scratch disk"}},
 		"a list in an image": {v1alpha1.BatchVideos{List: "oci://host/lists@sha256:" + digest + "//list.txt"}, "s3://results/x",
-			[]string{"/pose/claims/videos image host/lists@sha256:" + digest, "/pose/credentials Secret in", token}, []string{"/pose/batch 6 ConfigMaps", "/pose/credentials Secret out", "/pose/scratch disk"}},
+			[]string{"/pose/claims/videos image host/lists@sha256:" + digest, "/pose/credentials Secret in", token}, []string{"/pose/batch 9 ConfigMaps", "/pose/credentials Secret out", "/pose/scratch disk"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := base(c.videos, c.output)

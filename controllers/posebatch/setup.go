@@ -22,6 +22,7 @@ import (
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers/internal/policy"
+	"github.com/pose-dev/pose-operator/controllers/pace"
 	"github.com/pose-dev/pose-operator/controllers/progress"
 )
 
@@ -35,6 +36,10 @@ type Options struct {
 	// none.
 	Progress *progress.Server
 	Clock    clock.PassiveClock
+	// Jobs says how the PoseJob of a clip would start; nil makes no pods of many clips.
+	Jobs Starter
+	// Pace spaces writes that tell progress alone.
+	Pace *pace.Pacer
 }
 
 const (
@@ -56,7 +61,7 @@ func Setup(mgr ctrl.Manager, o Options) error {
 	}
 	r := &Reconciler{
 		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("pose-operator"),
-		Clock: o.Clock, Policy: o.Policy, Settings: o.Settings,
+		Clock: o.Clock, Policy: o.Policy, Settings: o.Settings, Jobs: o.Jobs, Pace: o.Pace,
 	}
 	if o.Progress != nil {
 		o.Progress.Clips = r
@@ -75,7 +80,8 @@ func Setup(mgr ctrl.Manager, o Options) error {
 		Named("posebatch").
 		For(&v1alpha1.PoseBatch{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, statusEnded()))).
 		Watches(&v1alpha1.PoseJob{}, toBatch, builder.WithPredicates(telling())).
-		Watches(&corev1.Pod{}, toBatch, builder.WithPredicates(podTelling())).
+		// The pod that removes a batch's results is not controlled by it.
+		Watches(&corev1.Pod{}, handler.EnqueueRequestForOwner(mgr.GetScheme(), mgr.GetRESTMapper(), &v1alpha1.PoseBatch{}), builder.WithPredicates(podTelling())).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: concurrency,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](50*time.Millisecond, time.Minute),

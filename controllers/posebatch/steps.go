@@ -30,17 +30,25 @@ func (r *Reconciler) execute(ctx context.Context, o *observation, steps []batch.
 			if err := r.record(ctx, o, s.Chunk, s.Record); err != nil {
 				return err
 			}
+			r.tellEnds(o, s.Ends)
 		case batch.StepCreate, batch.StepLook:
 			if o.failed == nil || oneAlone(o.failed) {
 				o.failed = cmp.Or(r.start(ctx, o, s.Clip, s.Kind == batch.StepLook), o.failed)
 				err = lostOf(o.failed)
 			}
+		case batch.StepQueue:
+			if o.failed == nil || oneAlone(o.failed) {
+				o.failed = cmp.Or(r.queue(ctx, o, s), o.failed)
+				err = lostOf(o.failed)
+			}
+		case batch.StepEndQueue:
+			err = r.endQueue(ctx, o, s)
+		case batch.StepFreeQueue:
+			err = r.freeQueue(ctx, o, s)
 		case batch.StepDelete:
 			err = r.deleteJob(ctx, o, s.Child)
 		case batch.StepSuspend:
 			err = r.change(ctx, o, s.Child, func(j *v1alpha1.PoseJob) { j.Spec.Suspend = s.Suspend })
-		case batch.StepPolicy:
-			err = r.change(ctx, o, s.Child, func(j *v1alpha1.PoseJob) { j.Spec.Output.DeletionPolicy = o.b.Spec.Output.DeletionPolicy })
 		}
 		if lost := lostOf(err); lost != nil {
 			return lost

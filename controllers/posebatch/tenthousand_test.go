@@ -18,6 +18,7 @@ import (
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers/internal/render"
+	"github.com/pose-dev/pose-operator/controllers/pace"
 	"github.com/pose-dev/pose-operator/controllers/posebatch"
 	"github.com/pose-dev/pose-operator/internal/clips"
 	"github.com/pose-dev/pose-operator/internal/report"
@@ -35,6 +36,7 @@ func TestTenThousandClips(t *testing.T) {
 	r := &posebatch.Reconciler{
 		Client: api, Reader: api, Recorder: events.NewFakeRecorder(1 << 16), Clock: clock.RealClock{},
 		Settings: render.Settings{RunnerImage: "runner:v1", Progress: &report.ProgressConfig{URL: "https://localhost" + report.ProgressPath}},
+		Pace:     &pace.Pacer{},
 	}
 	key := client.ObjectKey{Namespace: "team-a", Name: "many"}
 	b := &v1alpha1.PoseBatch{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}, Spec: v1alpha1.PoseBatchSpec{
@@ -128,7 +130,7 @@ func TestAManagerWithOldCopies(t *testing.T) {
 	t.Parallel()
 	api := newMemory()
 	reconciler := func(c client.Client) *posebatch.Reconciler {
-		return &posebatch.Reconciler{Client: c, Reader: api, Recorder: events.NewFakeRecorder(1 << 10), Clock: clock.RealClock{}, Settings: render.Settings{RunnerImage: "runner:v1"}}
+		return &posebatch.Reconciler{Client: c, Reader: api, Recorder: events.NewFakeRecorder(1 << 10), Clock: clock.RealClock{}, Settings: render.Settings{RunnerImage: "runner:v1"}, Pace: &pace.Pacer{}}
 	}
 	b := &v1alpha1.PoseBatch{ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "many"}, Spec: v1alpha1.PoseBatchSpec{
 		Videos:      v1alpha1.BatchVideos{URIs: []string{"s3://videos/a.mp4", "s3://videos/b.mp4", "s3://videos/c.mp4"}, MaxVideos: 10},
@@ -193,7 +195,7 @@ func TestAManagerWithOldCopies(t *testing.T) {
 func TestPoseJobsThatAQuotaRefuses(t *testing.T) {
 	t.Parallel()
 	api := newMemory()
-	r := &posebatch.Reconciler{Client: api, Reader: api, Recorder: events.NewFakeRecorder(1 << 10), Clock: clock.RealClock{}, Settings: render.Settings{RunnerImage: "runner:v1"}}
+	r := &posebatch.Reconciler{Client: api, Reader: api, Recorder: events.NewFakeRecorder(1 << 10), Clock: clock.RealClock{}, Settings: render.Settings{RunnerImage: "runner:v1"}, Pace: &pace.Pacer{}}
 	b := &v1alpha1.PoseBatch{ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "many"}, Spec: v1alpha1.PoseBatchSpec{
 		Videos: v1alpha1.BatchVideos{URIs: []string{"s3://videos/a.mp4", "s3://videos/b.mp4"}, MaxVideos: 10}, Output: v1alpha1.BatchOutput{URI: "s3://results/team-a/many"}, Parallelism: 2,
 	}}

@@ -10,11 +10,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
@@ -22,6 +20,7 @@ import (
 	"github.com/pose-dev/pose-operator/controllers/internal/plan"
 	"github.com/pose-dev/pose-operator/controllers/internal/render"
 	"github.com/pose-dev/pose-operator/controllers/internal/status"
+	"github.com/pose-dev/pose-operator/controllers/removal"
 )
 
 // read the job and every pod whose controller has its name, whatever its uid.
@@ -61,24 +60,9 @@ func belongs(p *corev1.Pod, job *v1alpha1.PoseJob) bool {
 // release pods whose owner is gone or going: nobody records their outcome.
 func (r *Reconciler) release(ctx context.Context, pods []corev1.Pod) error {
 	for i := range pods {
-		if err := r.removeFinalizer(ctx, &pods[i]); err != nil {
+		if err := removal.Release(ctx, r.Client, &pods[i]); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func (r *Reconciler) removeFinalizer(ctx context.Context, pod *corev1.Pod) error {
-	if !slices.Contains(pod.Finalizers, v1alpha1.FinalizerOutcome) {
-		return nil
-	}
-	released := pod.DeepCopy()
-	controllerutil.RemoveFinalizer(released, v1alpha1.FinalizerOutcome)
-	// The lock keeps finalizers that others added meanwhile: a merge patch
-	// replaces the whole list.
-	err := r.Client.Patch(ctx, released, client.MergeFromWithOptions(pod, client.MergeFromWithOptimisticLock{}))
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("release pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
 	return nil
 }
@@ -194,19 +178,10 @@ func (r *Reconciler) endPod(ctx context.Context, o *observation) error {
 		if !a.Live() || a.Pod.Deleting {
 			continue
 		}
-		if err := r.deletePod(ctx, o.job.Namespace, a.Pod.Name, a.Pod.UID); err != nil {
+		if err := removal.DeletePod(ctx, r.Client, o.job.Namespace, a.Pod.Name, a.Pod.UID); err != nil {
 			return err
 		}
 		log.FromContext(ctx).Info("Pod ended", "pod", a.Pod.Name, "attempt", a.Number)
-	}
-	return nil
-}
-
-func (r *Reconciler) deletePod(ctx context.Context, namespace, name, uid string) error {
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
-	id := types.UID(uid)
-	if err := r.Client.Delete(ctx, pod, client.Preconditions{UID: &id}); client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
-		return fmt.Errorf("delete pod %s/%s: %w", namespace, name, err)
 	}
 	return nil
 }
@@ -217,7 +192,7 @@ func (r *Reconciler) releaseRecorded(ctx context.Context, pods []corev1.Pod, rec
 		if recorded(&pods[i], records) == nil {
 			continue
 		}
-		if err := r.removeFinalizer(ctx, &pods[i]); err != nil {
+		if err := removal.Release(ctx, r.Client, &pods[i]); err != nil {
 			return err
 		}
 	}
@@ -258,7 +233,7 @@ func (r *Reconciler) afterEnd(ctx context.Context, job *v1alpha1.PoseJob, pods [
 	for i := range pods {
 		// A creation that timed out here may still have happened there.
 		if view := attempt.View(&pods[i]); view.Live() && !view.Deleting {
-			if err := r.deletePod(ctx, job.Namespace, view.Name, view.UID); err != nil {
+			if err := removal.DeletePod(ctx, r.Client, job.Namespace, view.Name, view.UID); err != nil {
 				return ctrl.Result{}, err
 			}
 		}
@@ -291,7 +266,7 @@ func (r *Reconciler) reap(ctx context.Context, job *v1alpha1.PoseJob, pods []cor
 			again = sooner(again, left)
 			continue
 		}
-		if err := r.deletePod(ctx, job.Namespace, pods[i].Name, string(pods[i].UID)); err != nil {
+		if err := removal.DeletePod(ctx, r.Client, job.Namespace, pods[i].Name, string(pods[i].UID)); err != nil {
 			return 0, err
 		}
 	}

@@ -37,6 +37,7 @@ import (
 	"github.com/pose-dev/pose-operator/controllers/internal/reuse"
 	"github.com/pose-dev/pose-operator/controllers/internal/status"
 	"github.com/pose-dev/pose-operator/controllers/pace"
+	"github.com/pose-dev/pose-operator/controllers/podevents"
 	"github.com/pose-dev/pose-operator/internal/report"
 )
 
@@ -63,8 +64,10 @@ type Reconciler struct {
 	Memory Memory
 	// Reuse of results that were computed before.
 	Reuse Reuse
+	// Pace spaces writes that tell progress alone; nil writes them all.
+	Pace *pace.Pacer
 
-	pace pace.Pacer
+	podEvents podevents.Reader
 }
 
 // observation is one consistent look at a job.
@@ -79,6 +82,8 @@ type observation struct {
 	// unseen says that the cache does not show one of the pods, so that no event
 	// will tell of its end.
 	unseen bool
+	// hangs is when to read again why the live pod hangs; zero where it does not.
+	hangs  time.Duration
 	engine engine.Resolution
 	// fallback is the engine that follows it; the zero value where the job allows
 	// none.
@@ -102,7 +107,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	switch {
 	case job == nil:
-		r.pace.Forget(req.NamespacedName)
+		r.Pace.Forget(pace.Key{Kind: "PoseJob", NamespacedName: req.NamespacedName})
 		return ctrl.Result{}, nil
 	case job.Spec.ManagedBy != "" && job.Spec.ManagedBy != v1alpha1.ManagedByOperator:
 		return ctrl.Result{}, nil
@@ -157,6 +162,7 @@ func (r *Reconciler) step(ctx context.Context, o *observation) (ctrl.Result, err
 	if o.unseen {
 		again = sooner(again, lookAgain)
 	}
+	again = sooner(again, o.hangs)
 	return ctrl.Result{RequeueAfter: sooner(again, r.nextLook(o, decision))}, nil
 }
 
@@ -164,11 +170,12 @@ func (r *Reconciler) step(ctx context.Context, o *observation) (ctrl.Result, err
 // is soft and may wait so long.
 func (r *Reconciler) write(ctx context.Context, o *observation, next v1alpha1.PoseJobStatus) (time.Duration, error) {
 	key := client.ObjectKeyFromObject(o.job)
+	paced := pace.Key{Kind: "PoseJob", NamespacedName: key}
 	if status.Equal(o.job.Status, next) {
 		return 0, nil
 	}
 	if status.SoftEqual(o.job.Status, next) {
-		if wait := r.pace.Wait(key, softInterval, o.now); wait > 0 {
+		if wait := r.Pace.Wait(paced, softInterval, o.now); wait > 0 {
 			return wait, nil
 		}
 	}
@@ -178,7 +185,7 @@ func (r *Reconciler) write(ctx context.Context, o *observation, next v1alpha1.Po
 	if err := r.Client.Status().Patch(ctx, updated, patch); err != nil {
 		return 0, fmt.Errorf("patch status of PoseJob %s: %w", key, err)
 	}
-	r.pace.Wrote(key, o.now)
+	r.Pace.Wrote(paced, o.now)
 	log.FromContext(ctx).V(1).Info("Status written", "phase", next.Phase, "attempts", next.AttemptCount, "stage", next.Stage)
 	return 0, nil
 }
@@ -197,6 +204,10 @@ func (r *Reconciler) observe(ctx context.Context, job *v1alpha1.PoseJob, pods []
 	o.fallback = engine.ResolveFallback(job, o.engine.Engine, engines.Items)
 	o.attempts = attempt.Join(job.Status.Attempts, all)
 	o.joinLook(all)
+	o.hangs = r.podEvents.Explain(ctx, r.Reader, job.Namespace, o.look.Pod, o.now)
+	if live := attempt.Live(o.attempts); live != nil {
+		o.hangs = sooner(o.hangs, r.podEvents.Explain(ctx, r.Reader, job.Namespace, live.Pod, o.now))
+	}
 	for i := range o.attempts {
 		a := &o.attempts[i]
 		if a.Recorded() {

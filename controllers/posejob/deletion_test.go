@@ -52,6 +52,10 @@ func (p *place) saysOfDeletion(job, reason, words string) {
 	p.eventually(job, func(g Gomega, j *v1alpha1.PoseJob) {
 		g.Expect(condition(j, v1alpha1.ConditionResultsDeleted)).To(Equal("False/" + reason))
 		g.Expect(meta.FindStatusCondition(j.Status.Conditions, v1alpha1.ConditionResultsDeleted).Message).To(ContainSubstring(words))
+		// The columns of kubectl say the same, and no longer how the job ended.
+		g.Expect(j.Status.Phase).To(Equal(v1alpha1.PhaseDeleting))
+		g.Expect(condition(j, v1alpha1.ConditionReady)).To(Equal("False/" + reason))
+		g.Expect(meta.FindStatusCondition(j.Status.Conditions, v1alpha1.ConditionReady).Message).To(ContainSubstring(words))
 	})
 }
 
@@ -352,6 +356,39 @@ func TestDeletionInTheForeground(t *testing.T) {
 	p.g.Expect(purge.OwnerReferences[0].BlockOwnerDeletion).To(BeNil())
 	p.play(purge, purged(report.PurgeReport{}))
 	p.jobGone(job)
+}
+
+// A finalizer of somebody else keeps the object: it says what became of its results.
+func TestDeletionOfAnObjectThatOthersKeep(t *testing.T) {
+	for name, c := range map[string]struct {
+		policy       v1alpha1.DeletionPolicy
+		want, reason string
+	}{
+		"removed": {v1alpha1.DeletionDelete, "True/" + v1alpha1.ReasonResultsRemoved, v1alpha1.ReasonResultsRemoved},
+		"kept":    {v1alpha1.DeletionRetain, "False/" + v1alpha1.ReasonResultsStay, v1alpha1.ReasonResultsStay},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t).withEngine()
+			p.start()
+			job, _ := p.finishedJob(func(j *v1alpha1.PoseJob) { j.Finalizers = []string{"example.com/audit"} })
+			p.must(api.Delete(ctx, job))
+			pod := p.purposed(v1alpha1.PurposePurge)
+			if c.policy == v1alpha1.DeletionRetain {
+				p.setPolicy("run", c.policy)
+			} else {
+				p.play(pod, purged(report.PurgeReport{Results: 1}))
+			}
+			p.hasFinalizer("run", false)
+			p.eventually("run", func(g Gomega, j *v1alpha1.PoseJob) {
+				g.Expect(condition(j, v1alpha1.ConditionResultsDeleted)).To(Equal(c.want))
+				ready := meta.FindStatusCondition(j.Status.Conditions, v1alpha1.ConditionReady)
+				g.Expect(ready.Reason).To(Equal(c.reason))
+				g.Expect(ready.Message).To(HaveSuffix("kept by finalizers of others: example.com/audit"))
+			})
+			p.must(api.Patch(ctx, p.job("run"), client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))))
+			p.jobGone(job)
+		})
+	}
 }
 
 func TestDeletionByTTL(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"github.com/pose-dev/pose-operator/controllers/internal/render"
 	"github.com/pose-dev/pose-operator/controllers/internal/reuse"
 	"github.com/pose-dev/pose-operator/controllers/internal/status"
+	"github.com/pose-dev/pose-operator/controllers/removal"
 )
 
 // Reuse is what the platform admin says of results that were computed before.
@@ -28,11 +29,15 @@ type Reuse struct {
 
 // ask is what the job asks for, by the engines as they are now.
 func (o *observation) ask() reuse.Ask {
+	return reuse.AskOf(o.job, o.engine.Name, o.rungs())
+}
+
+func (o *observation) rungs() []reuse.Rung {
 	var rungs []reuse.Rung
 	for _, r := range plan.Ladder(&o.job.Spec, o.engine.Engine, o.planFallback()) {
 		rungs = append(rungs, reuse.Rung{Engine: r.Engine, Variant: &r.Variant})
 	}
-	return reuse.AskOf(o.job, o.engine.Name, rungs)
+	return rungs
 }
 
 func (o *observation) planFallback() plan.Fallback {
@@ -76,14 +81,7 @@ func (r *Reconciler) createLook(ctx context.Context, o *observation) error {
 
 // wanted results, and where they may lie.
 func (r *Reconciler) wanted(ctx context.Context, o *observation) (render.Wanted, error) {
-	ask := o.ask()
-	want := render.Wanted{Request: ask.Request}
-	for _, recipe := range ask.Recipes {
-		if recipe == "" {
-			break // an empty one could be taken for that of a result without
-		}
-		want.Recipes = append(want.Recipes, recipe)
-	}
+	want := o.wanted()
 	if len(want.Recipes) == 0 {
 		return want, nil
 	}
@@ -97,6 +95,24 @@ func (r *Reconciler) wanted(ctx context.Context, o *observation) (render.Wanted,
 	}
 	want.Candidates = reuse.Candidates(o.job, o.engine.Name, jobs.Items, r.Reuse.CrossNamespace)
 	return want, nil
+}
+
+// wanted results, wherever they lie.
+func (o *observation) wanted() render.Wanted {
+	rungs := o.rungs()
+	ask := reuse.AskOf(o.job, o.engine.Name, rungs)
+	want := render.Wanted{Request: ask.Request}
+	for _, recipe := range ask.Recipes {
+		if recipe == "" {
+			break // an empty one could be taken for that of a result without
+		}
+		want.Recipes = append(want.Recipes, recipe)
+	}
+	if len(want.Recipes) > 0 {
+		first := reuse.Made(o.job, rungs[0].Engine, rungs[0].Variant)
+		want.First = &first
+	}
+	return want
 }
 
 // abandonLook whose pod can never be made.
@@ -125,5 +141,5 @@ func (r *Reconciler) endLook(ctx context.Context, o *observation) error {
 	if p == nil || p.Deleting {
 		return nil
 	}
-	return r.deletePod(ctx, o.job.Namespace, p.Name, p.UID)
+	return removal.DeletePod(ctx, r.Client, o.job.Namespace, p.Name, p.UID)
 }

@@ -163,6 +163,9 @@ func TestLookupThatFindsNothing(t *testing.T) {
 	p.g.Expect(asked.Recipes).To(HaveLen(2))
 	p.g.Expect(made.Request).To(And(HavePrefix("sha256:"), Equal(asked.Request)))
 	p.g.Expect(made.Recipe).To(Equal(asked.Recipes[0]))
+	p.g.Expect(asked.First).To(HaveValue(And(
+		HaveField("Recipe", made.Recipe), HaveField("Engine", made.Engine), HaveField("Variant", made.Variant), HaveField("Image", made.Image), HaveField("Parameters", made.Parameters),
+	)))
 	p.play(pod, detectorCrash())
 	second := p.configOf(p.pod(2), "deliver").Deliver.Provenance
 	p.g.Expect(second.Recipe).To(Equal(asked.Recipes[1]))

@@ -53,7 +53,7 @@ func TestProgress(t *testing.T) {
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "pose"}}
 	p.must(api.Create(ctx, account))
 	p.options.Policy.ServiceAccountNames = []string{"pose"}
-	p.options.ProgressHost, p.options.ProgressAddress = "localhost", freeAddress(t)
+	p.options.Progress.Host, p.options.Progress.Address = "localhost", freeAddress(t)
 	p.start()
 	p.submit("run", func(j *v1alpha1.PoseJob) {
 		j.Spec.PodTemplate = &v1alpha1.PodTemplate{ServiceAccountName: "pose"}

@@ -6,32 +6,42 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 )
 
-// clip puts some frames of the real video into the store.
-func clip(t *testing.T, key string, from, frames int) {
+// cut some frames of the real video into a file whose name ends as name does.
+func cut(t *testing.T, name string, from, frames int) string {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), filepath.Base(key))
+	file := filepath.Join(t.TempDir(), filepath.Base(name))
 	if _, err := env.Run(t.Context(), "ffmpeg", "-v", "error", "-ss", fmt.Sprint(float64(from)/10), "-i", videos.MP4, "-frames:v", fmt.Sprint(frames),
 		"-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", file); err != nil {
 		t.Fatal(err)
 	}
-	if err := store.Put(t.Context(), bucket, key, file); err != nil {
+	return file
+}
+
+// clip puts some frames of the real video into the store.
+func clip(t *testing.T, key string, from, frames int) {
+	t.Helper()
+	if err := store.Put(t.Context(), bucket, key, cut(t, key, from, frames)); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // batch runs to its end.
-func batch(t *testing.T, name, engine, prefix string) *v1alpha1.PoseBatch {
+func batch(t *testing.T, name, engine, prefix string, change ...func(*v1alpha1.PoseBatch)) *v1alpha1.PoseBatch {
 	t.Helper()
 	creds := &v1alpha1.SecretReference{Name: "store"}
 	b := &v1alpha1.PoseBatch{
@@ -42,6 +52,9 @@ func batch(t *testing.T, name, engine, prefix string) *v1alpha1.PoseBatch {
 			Template:    v1alpha1.BatchTemplate{EngineName: engine, Reuse: v1alpha1.ReuseIfVerified},
 			Parallelism: 2,
 		},
+	}
+	for _, c := range change {
+		c(b)
 	}
 	if err := env.Client.Create(t.Context(), b); err != nil {
 		t.Fatal(err)
@@ -85,7 +98,7 @@ func TestABatchOfVideos(t *testing.T) {
 	if b.Status.CPUSeconds == 0 || b.Status.Average == nil {
 		t.Errorf("it cost nothing: %+v", b.Status)
 	}
-	index(t, b)
+	index(t, b, map[string]int64{"a/one.mp4": 5, "a/two.mov": 6})
 
 	t.Run("another one finds what is done", func(t *testing.T) {
 		again := batch(t, "clips-again", engine, "clips")
@@ -93,10 +106,38 @@ func TestABatchOfVideos(t *testing.T) {
 			t.Fatalf("counts %+v\nconditions %+v", c, again.Status.Conditions)
 		}
 	})
+	t.Run("its results go with it", func(t *testing.T) {
+		if err := env.Client.Patch(t.Context(), b, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"output":{"deletionPolicy":"Delete"}}}`))); err != nil {
+			t.Fatal(err)
+		}
+		for !controllerutil.ContainsFinalizer(b, v1alpha1.FinalizerResults) {
+			time.Sleep(200 * time.Millisecond)
+			if err := env.Client.Get(t.Context(), client.ObjectKeyFromObject(b), b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := env.Client.Delete(t.Context(), b, client.PropagationPolicy(metav1.DeletePropagationForeground)); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		for !apierrors.IsNotFound(env.Client.Get(ctx, client.ObjectKeyFromObject(b), b)) {
+			if ctx.Err() != nil {
+				t.Fatalf("it is still there: %+v", b.Status.Conditions)
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
+		// The other batch wrote its own batch.json over this one's, or did not: what is
+		// left is of none of the clips.
+		left, err := store.Keys(t.Context(), bucket, namespace+"/clips/a/")
+		if err != nil || len(left) > 0 {
+			t.Errorf("of a batch that was deleted with its results these are left: %v (%v)", left, err)
+		}
+	})
 }
 
-// index of a batch leads to every result.
-func index(t *testing.T, b *v1alpha1.PoseBatch) {
+// index of a batch leads to every result, which has so many frames by the clip's name.
+func index(t *testing.T, b *v1alpha1.PoseBatch, want map[string]int64) {
 	t.Helper()
 	if b.Status.Index == nil {
 		t.Fatalf("there is no index; conditions %+v", b.Status.Conditions)
@@ -123,7 +164,7 @@ func index(t *testing.T, b *v1alpha1.PoseBatch) {
 			}
 		}
 	}
-	if fmt.Sprint(frames) != "map[a/one.mp4:5 a/two.mov:6]" {
-		t.Errorf("the index has %v\n%s", frames, raw)
+	if !maps.Equal(frames, want) {
+		t.Errorf("the index has %v, want %v\n%s", frames, want, raw)
 	}
 }

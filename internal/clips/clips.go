@@ -130,7 +130,7 @@ func Check(c Clip) error {
 	if err := CheckURI(c.URI); err != nil {
 		return fmt.Errorf("URI %.80q: %w", c.URI, err)
 	}
-	if err := checkName(c.Name); err != nil {
+	if err := CheckName(c.Name); err != nil {
 		return fmt.Errorf("name %.80q: %w", c.Name, err)
 	}
 	if c.Bytes < 0 {
@@ -139,7 +139,8 @@ func Check(c Clip) error {
 	return nil
 }
 
-func checkName(name string) error {
+// CheckName says what is wrong with a name that somebody else made.
+func CheckName(name string) error {
 	decoded, err := url.PathUnescape(name)
 	switch {
 	case name == "" || len(name) > MaxNameBytes:

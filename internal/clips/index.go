@@ -2,7 +2,6 @@ package clips
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 )
@@ -108,38 +107,4 @@ func (x *IndexWriter) Add(e IndexEntry) error {
 func (x *IndexWriter) Close() error {
 	_, err := io.WriteString(x.w, "\n]}\n")
 	return err
-}
-
-// ReadIndexHead reads the beginning of what may be an index: up to its clips.
-func ReadIndexHead(r io.Reader) (*IndexHead, error) {
-	d := json.NewDecoder(r)
-	foreign := errors.New("it is no index of a batch")
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return nil, foreign
-	}
-	members := map[string]json.RawMessage{}
-	for d.More() && len(members) < 64 {
-		t, err := d.Token()
-		name, ok := t.(string)
-		if err != nil || !ok {
-			return nil, foreign
-		}
-		if name == "clips" {
-			break
-		}
-		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
-			return nil, foreign
-		}
-		members[name] = value
-	}
-	b, err := json.Marshal(members)
-	if err != nil {
-		return nil, foreign
-	}
-	var head IndexHead
-	if json.Unmarshal(b, &head) != nil || head.APIVersion != APIVersion || head.Kind != KindIndex {
-		return nil, foreign
-	}
-	return &head, nil
 }

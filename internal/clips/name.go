@@ -96,7 +96,7 @@ func Name(found []Found) (clips []Clip, left int) {
 		drop[i] = true
 	}
 	for i, f := range found {
-		if drop[i] || checkName(name[i]) != nil {
+		if drop[i] || CheckName(name[i]) != nil {
 			left++
 			continue
 		}

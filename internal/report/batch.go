@@ -5,7 +5,7 @@ import "github.com/pose-dev/pose-operator/internal/clips"
 // Paths in the pods of a batch.
 const (
 	// BatchDir holds the list of clips and what became of them, in the pod that
-	// writes the index: ClipsFile and StatesFile and FailuresFile of each chunk.
+	// writes the index: ClipsFile, StatesFile, FailuresFile and DigestsFile of each chunk.
 	BatchDir = "/pose/batch"
 	// ScratchDir is that pod's own disk.
 	ScratchDir = "/pose/scratch"
@@ -13,6 +13,7 @@ const (
 	ClipsFile    = "clips-"
 	StatesFile   = "states-"
 	FailuresFile = "failures-"
+	DigestsFile  = "digests-"
 )
 
 // BatchFile is what the index of a batch is called below its output.

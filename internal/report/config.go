@@ -97,6 +97,8 @@ type Config struct {
 	Verify  *VerifyConfig  `json:"verify,omitempty"`
 	List    *ListConfig    `json:"list,omitempty"`
 	Index   *IndexConfig   `json:"index,omitempty"`
+	// Queue makes the role a loop over many clips; nil means one video.
+	Queue *QueueConfig `json:"queue,omitempty"`
 	// Progress is where fetch and deliver push progress; nil means nowhere.
 	Progress *ProgressConfig `json:"progress,omitempty"`
 }
@@ -357,6 +359,10 @@ type LookupConfig struct {
 	// same Request, and those of the first Recipe. Empty: none will.
 	Request string   `json:"request,omitempty"`
 	Recipes []string `json:"recipes,omitempty"`
+	// First is what the manifest of a result by the first Recipe would say of how it
+	// came to be. It decides nothing: a message says by it what another result was
+	// made with. nil where it is not known.
+	First *Provenance `json:"first,omitempty"`
 	// Candidates are results of other jobs that may do.
 	Candidates []ResultRef `json:"candidates,omitempty"`
 	// TimeoutSeconds bounds the whole role.
@@ -391,6 +397,9 @@ type PurgeConfig struct {
 	// AttemptPrefix begins the names of the job's attempt folders; a folder of a
 	// namesake that was deleted before is known by its manifest.
 	AttemptPrefix string `json:"attemptPrefix"`
+	// Batch removes instead what a PoseBatch of this name and its PoseJobs wrote, in
+	// all folders below URI, and its batch.json; AttemptPrefix and Video are empty then.
+	Batch string `json:"batch,omitempty"`
 	// DryRun removes nothing and reports what would be removed.
 	DryRun         bool  `json:"dryRun,omitempty"`
 	TimeoutSeconds int64 `json:"timeoutSeconds"`
@@ -403,7 +412,10 @@ type VerifyConfig struct {
 	PVCMount       string      `json:"pvcMount,omitempty"`
 	Store          StoreConfig `json:"store"`
 	ManifestSHA256 string      `json:"manifestSHA256,omitempty"`
-	TimeoutSeconds int64       `json:"timeoutSeconds"`
+	// Batch says that URI is a batch's output: its batch.json, whose digest is
+	// ManifestSHA256 then, and all results that it names.
+	Batch          bool  `json:"batch,omitempty"`
+	TimeoutSeconds int64 `json:"timeoutSeconds"`
 }
 
 // ProgressConfig is where progress is pushed.

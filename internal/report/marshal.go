@@ -11,8 +11,8 @@ import (
 
 // shrinks are tried in this order until the message fits: first what merely
 // rounds off the picture, last what a person and the controller judge by. What
-// is never taken: role, result, reason, and of an engine its stage, exit,
-// memory and device.
+// is never taken: role, result, reason, of an engine its stage, exit, memory and
+// device, and of a queue the marks of its clips and their digests.
 var shrinks = []func(*Termination) bool{
 	onEngine(func(e *EngineReport) bool { return shrinkLog(e, len(e.LogTail)/4) }),
 	onEngine(dropStageSeconds),
@@ -26,6 +26,7 @@ var shrinks = []func(*Termination) bool{
 	fewerLines,
 	onEngine(func(e *EngineReport) bool { return shrinkLog(e, len(e.LogTail)) }),
 	cutMessage,
+	cutWhy,
 	onEngine(func(e *EngineReport) bool { return keepErrors(e, 1) }),
 	onEngine(func(e *EngineReport) bool { return keepErrors(e, 0) }),
 	onDelivery(dropFiles),
@@ -43,18 +44,27 @@ var shrinks = []func(*Termination) bool{
 func (t *Termination) Marshal() []byte {
 	c := *t
 	c.Version = Version
-	if b := encode(&c); len(b) <= MaxTerminationBytes {
+	if c.Engine != nil && c.Engine.Answers != nil {
+		e := *c.Engine
+		e.Answers = nil // deliver has them from the socket
+		c.Engine = &e
+	}
+	limit := MaxTerminationBytes
+	if c.Queue != nil {
+		limit = MaxQueueMessageBytes
+	}
+	if b := encode(&c); len(b) <= limit {
 		return b
 	}
 	for _, shrink := range shrinks {
 		if !shrink(&c) {
 			continue
 		}
-		if b := encode(&c); len(b) <= MaxTerminationBytes {
+		if b := encode(&c); len(b) <= limit {
 			return b
 		}
 	}
-	bare := &Termination{Version: Version, Role: c.Role, Result: c.Result, Reason: c.Reason, Engine: c.Engine}
+	bare := &Termination{Version: Version, Role: c.Role, Result: c.Result, Reason: c.Reason, Engine: c.Engine, Queue: c.Queue}
 	if b := encode(bare); len(b) <= MaxTerminationBytes {
 		return b
 	}
@@ -181,7 +191,7 @@ func coreOnly(e *EngineReport) bool {
 	*e = EngineReport{
 		Stage: head(e.Stage, 64), ExitCode: e.ExitCode, Signal: head(e.Signal, 16), Frames: e.Frames, Total: e.Total,
 		PeakMemoryBytes: e.PeakMemoryBytes, LimitMemoryBytes: e.LimitMemoryBytes, OOMKills: e.OOMKills,
-		Preflight: e.Preflight, DeviceUsed: head(e.DeviceUsed, 16),
+		Preflight: e.Preflight, DeviceUsed: head(e.DeviceUsed, 16), Clip: e.Clip,
 	}
 	return true
 }
@@ -236,6 +246,17 @@ func cutMessage(t *Termination) bool {
 		return false
 	}
 	t.Message = strings.ToValidUTF8(t.Message[:keep], "") + "…"
+	return true
+}
+
+// cutWhy leaves of a queue what its clips are counted by.
+func cutWhy(t *Termination) bool {
+	if t.Queue == nil || t.Queue.Why == "" {
+		return false
+	}
+	q := *t.Queue
+	q.Why = ""
+	t.Queue = &q
 	return true
 }
 

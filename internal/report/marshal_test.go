@@ -181,3 +181,29 @@ func TestMarshalKeepsCounts(t *testing.T) {
 		t.Errorf("%v %+v", err, got)
 	}
 }
+
+// TestMarshalKeepsTheQueue: what the clips of a pod are counted by is never cut.
+func TestMarshalKeepsTheQueue(t *testing.T) {
+	q := &QueueReport{
+		States: strings.Repeat("S", MaxQueueClips), Digests: strings.Repeat("A", MaxQueueClips*ShortDigestLen), Why: strings.Repeat(`"`, 320),
+	}
+	for _, message := range []string{"", strings.Repeat(`"`, 1024)} {
+		m := Termination{Role: RoleDeliver, Result: ResultFailed, Reason: ReasonConfig, Message: message, Queue: q}
+		b := m.Marshal()
+		got, err := ParseTermination(string(b))
+		if err != nil || len(b) > MaxQueueMessageBytes {
+			t.Fatalf("%d bytes: %v", len(b), err)
+		}
+		if got.Queue.States != q.States || got.Queue.Digests != q.Digests || got.Result != ResultFailed {
+			t.Errorf("%+v %+v", got, got.Queue)
+		}
+	}
+}
+
+// TestMarshalLeavesAnswersOut: they may be many, and deliver has them elsewhere.
+func TestMarshalLeavesAnswersOut(t *testing.T) {
+	m := Termination{Role: RoleExec, Result: ResultOK, Engine: &EngineReport{Stage: "Tracking", Answers: []ClipAnswer{{Clip: 3, Message: "secret"}}}}
+	if b := m.Marshal(); bytes.Contains(b, []byte("secret")) || len(m.Engine.Answers) != 1 {
+		t.Errorf("%s", b)
+	}
+}

@@ -67,6 +67,8 @@ type Termination struct {
 	Verify  *VerifyReport   `json:"verify,omitempty"`
 	List    *ListReport     `json:"list,omitempty"`
 	Index   *IndexReport    `json:"index,omitempty"`
+	// Queue is deliver's, in the pod of many clips.
+	Queue *QueueReport `json:"queue,omitempty"`
 }
 
 // LookupReport says what the places of a job showed.
@@ -118,8 +120,10 @@ type PurgeReport struct {
 type VerifyReport struct {
 	URI            string `json:"uri"` // of the attempt's folder
 	ManifestSHA256 string `json:"manifestSHA256"`
-	Files          int64  `json:"files"`
-	Bytes          int64  `json:"bytes"`
+	// Results of a batch that were checked; of one result it is 0.
+	Results int64 `json:"results,omitempty"`
+	Files   int64 `json:"files"`
+	Bytes   int64 `json:"bytes"`
 	// Problems for a person; empty means that the result is whole. At most a few.
 	Problems []string `json:"problems,omitempty"`
 }
@@ -238,6 +242,11 @@ type EngineReport struct {
 	LogErrors []string `json:"logErrors,omitempty"`
 	// LogTail holds the last lines, cleaned and bounded, without stack dumps.
 	LogTail string `json:"logTail,omitempty"`
+	// Clip that an engine has begun and not answered, of many.
+	Clip *int32 `json:"clip,omitempty"`
+	// Answers of an engine that works through many clips: on the socket to deliver
+	// alone, never in a termination message.
+	Answers []ClipAnswer `json:"answers,omitempty"`
 }
 
 // Devices that an engine can be seen to use.

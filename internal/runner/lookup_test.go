@@ -95,6 +95,9 @@ func TestLookupRejects(t *testing.T) {
 			{"a changed manifest", func() { w.spoil("team-a/walk/attempts/uid1-1/manifest.json") }, nil, "it is damaged: attempts/uid1-1/manifest.json"},
 			{"another digest", nil, func(c *report.LookupConfig) { c.Video.SHA256 = digest("another video") }, "its sha256 is"},
 			{"another recipe", nil, func(c *report.LookupConfig) { c.Request, c.Recipes = "sha256:s", []string{"sha256:9"} }, "made otherwise"},
+			{"another recipe, and what is another in it", nil, func(c *report.LookupConfig) {
+				c.Request, c.Recipes, c.First = "sha256:s", []string{"sha256:9"}, &report.Provenance{Engine: "phalp", Variant: "gpu", Parameters: map[string]string{"overlay": "Blurred"}}
+			}, "output.overlay is None there, Blurred here"},
 			{"a later recipe", nil, func(c *report.LookupConfig) { c.Request, c.Recipes = "sha256:s", []string{"sha256:9", "sha256:1"} }, "variant gpu, which is not the first"},
 			{"no recipe at all", nil, func(c *report.LookupConfig) { c.Request, c.Recipes = "", nil }, "pinned by digest"},
 			{"boxes are wanted", nil, func(c *report.LookupConfig) { c.Boxes = &c.Video }, "without the boxes"},

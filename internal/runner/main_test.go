@@ -52,6 +52,8 @@ func engine(how string, args []string) int {
 	fmt.Println("pose-engine: stage=load")
 	fmt.Fprintln(os.Stderr, "a line on stderr")
 	switch how {
+	case "clips":
+		return clipsEngine(args)
 	case "good", "short", "nothing", "link", "nobody":
 		return write(how, args[0], args[1])
 	case "exit3":

@@ -43,7 +43,11 @@ func Main(ctx context.Context, raw string, l layout.Layout, stdout io.Writer) in
 	}
 	started := time.Now()
 	_ = term.Update(&report.Termination{Role: cfg.Role, Result: report.ResultRunning})
-	t, code, err := run(ctx, cfg, l, stdout, term)
+	role := run
+	if cfg.Queue != nil {
+		role = runQueue
+	}
+	t, code, err := role(ctx, cfg, l, stdout, term)
 	t.Role = cfg.Role
 	t.Seconds = float64(time.Since(started).Round(10*time.Millisecond)) / float64(time.Second)
 	outcome.Apply(t, err)
@@ -76,11 +80,7 @@ func run(ctx context.Context, cfg *report.Config, l layout.Layout, stdout io.Wri
 	case report.RoleExec:
 		var res exec.Result
 		res, err = exec.Run(ctx, *cfg.Exec, l, stdout, term)
-		t.Engine = &res.Report
-		if err == nil {
-			return engineEnd(ctx, t, res)
-		}
-		return t, max(1, res.ExitCode), err
+		return engineEnd(ctx, t, res, err)
 	case report.RoleDeliver:
 		p := progress.Start(cfg.Progress, l.ProgressToken, cfg.Role, stdout)
 		role := deliver.Role{Config: *cfg.Deliver, Job: cfg.Job, Layout: l, Push: p.Update, Log: stdout}
@@ -97,18 +97,28 @@ func run(ctx context.Context, cfg *report.Config, l layout.Layout, stdout io.Wri
 	case report.RoleIndex:
 		t.Index, err = index.Run(ctx, *cfg.Index, cfg.Job, l, stdout)
 	}
+	code, err = codeOf(ctx, cfg.Role, err)
+	return t, code, err
+}
+
+// codeOf gives the exit code of a role that is not exec.
+func codeOf(ctx context.Context, role report.Role, err error) (int, error) {
 	switch {
 	case err == nil:
-		return t, 0, nil
+		return 0, nil
 	case errors.Is(err, ErrTerminated), ctx.Err() != nil:
-		return t, terminatedCode, fmt.Errorf("%s did not finish: %w", cfg.Role, err)
+		return terminatedCode, fmt.Errorf("%s did not finish: %w", role, err)
 	}
-	return t, 1, err
+	return 1, err
 }
 
 // engineEnd makes exec's result of the engine's. A failed engine has no reason
 // here: the controller gives it one, from the evidence.
-func engineEnd(ctx context.Context, t *report.Termination, res exec.Result) (*report.Termination, int, error) {
+func engineEnd(ctx context.Context, t *report.Termination, res exec.Result, err error) (*report.Termination, int, error) {
+	t.Engine = &res.Report
+	if err != nil {
+		return t, max(1, res.ExitCode), err
+	}
 	what := "the engine"
 	if res.Report.Preflight {
 		what = "the engine's preflight, counted as stage " + res.Report.Stage + ","

@@ -109,3 +109,35 @@ func TestSweepEndsBrokenUploads(t *testing.T) {
 	}
 	same(t, "begun", w.begun(), []string{"elsewhere/b.mp4"})
 }
+
+// TestSweepOfWhatIsWrittenAnew between the listing and the removal: somebody needs it.
+func TestSweepOfWhatIsWrittenAnew(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for name, w := range worlds(t) {
+		w.aged(now, map[string]int{"uploads/a.mp4": 8, "uploads/b.mp4": 8, "uploads/c.mp4": 8})
+		// The first removal is said before the next is made.
+		var said []string
+		out := writer(func(line string) {
+			if said = append(said, line); len(said) == 1 {
+				for _, key := range w.files("uploads") {
+					w.put("uploads/"+key, "another video")
+				}
+			}
+		})
+		got, err := sweep.Run(t.Context(), w.sweep(sweep.Entry{}), now, out)
+		if err != nil || got.Removed != 1 || got.Young != 2 || got.Left != 0 || !strings.Contains(strings.Join(said, ""), "was written anew meanwhile, and stays") {
+			t.Errorf("%s: %+v %v\n%s", name, got, err, said)
+		}
+		if n := len(w.files("uploads")); n != 2 {
+			t.Errorf("%s: %d uploads are left", name, n)
+		}
+	}
+}
+
+type writer func(string)
+
+func (w writer) Write(p []byte) (int, error) {
+	w(string(p))
+	return len(p), nil
+}

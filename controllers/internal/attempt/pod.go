@@ -59,6 +59,9 @@ type Pod struct {
 	// Unprepared says that the node has not yet prepared the pod's volumes and
 	// network, without which no container starts.
 	Unprepared bool
+	// Unmounted is what events say of that, where the manager may read them: the pod
+	// itself never says why.
+	Unmounted  Unmounted
 	Containers []Container
 	// EngineLog is the end of the engine's log, read by the manager where no
 	// runner watched it; empty otherwise.

@@ -22,12 +22,12 @@ type Child struct {
 	Reason, Message          string
 	// Deleting says that it is going already.
 	Deleting bool
-	// Suspended is its spec's; Resting says that no pod of it runs. Policy is its
-	// output's deletionPolicy.
+	// Suspended is its spec's; Resting says that no pod of it runs.
 	Suspended, Resting bool
-	Policy             v1alpha1.DeletionPolicy
 	// Used by its attempts that ended, and how long it took where it ended.
 	Used Totals
+	// Digest is the report.ShortDigest of its result, where it is known.
+	Digest string
 	// Made and End are when it was created and when it ended.
 	Made, End time.Time
 }
@@ -40,7 +40,12 @@ type Input struct {
 	// Records of all chunks, in order. None is nil.
 	Records  []*Record
 	Children []Child
-	Now      time.Time
+	// Queues are the pods of many clips that exist. One that a record has and that is
+	// missing here is not there, as was asked past the cache.
+	Queues []QueuePod
+	// Offer says whether more of them can be made; nil is no. It is asked at most once.
+	Offer func() Offer
+	Now   time.Time
 }
 
 // StepKind is what a step does.
@@ -60,8 +65,14 @@ const (
 	StepDelete
 	// StepSuspend changes a PoseJob's spec.suspend.
 	StepSuspend
-	// StepPolicy changes a PoseJob's output.deletionPolicy to the batch's.
-	StepPolicy
+	// StepQueue creates a pod of many clips, unless the record, which is read past the
+	// cache where the step is not Fresh, no longer intends it.
+	StepQueue
+	// StepEndQueue deletes such a pod that lives, by its uid. Why stands in the record.
+	StepEndQueue
+	// StepFreeQueue lets such a pod go, with its deletion if Delete says so: it was
+	// accounted for, or no record speaks of it. With Look that is asked past the cache.
+	StepFreeQueue
 )
 
 // Step is one write of a plan.
@@ -70,8 +81,15 @@ type Step struct {
 	Chunk   int     // of StepRecord
 	Record  *Record // of StepRecord
 	Clip    int     // of StepCreate and StepLook
-	Child   Child   // of the others
+	Child   Child   // of StepDelete and StepSuspend
 	Suspend bool    // of StepSuspend
+	// Queue is the number of the pod of many clips of Chunk, of StepQueue and
+	// StepFreeQueue; Pod is what was seen of it.
+	Queue               int32
+	Pod                 QueuePod
+	Fresh, Look, Delete bool
+	// Ends are pods of many clips that StepRecord accounts for.
+	Ends []QueueEnd
 }
 
 // Plan is what to do now.
@@ -91,18 +109,6 @@ type Plan struct {
 	Tally Tally
 }
 
-// Tally is the sum over all clips.
-type Tally struct {
-	Counts   v1alpha1.BatchCounts
-	Totals   Totals // of clips that ended
-	Used     Totals // Totals, and what PoseJobs that run have used so far
-	Failures []Place
-	// Live PoseJobs and those of them that are suspended and have no pod.
-	Live, Resting int
-	// Ages is the sum of the ages of PoseJobs that run.
-	Ages time.Duration
-}
-
 // Place of a clip that failed.
 type Place struct {
 	Clip, Chunk, Place int
@@ -114,10 +120,11 @@ const MaxFailures = 20
 
 // Decide what to do with a batch whose clips are listed.
 func Decide(in Input) Plan {
-	d := decider{Input: in, spec: &in.Batch.Spec, at: offsetsOf(in.Records), records: slices.Clone(in.Records), written: map[int]bool{}, jobs: map[int]*Child{}}
+	d := decider{Input: in, spec: &in.Batch.Spec, at: offsetsOf(in.Records), records: slices.Clone(in.Records), written: map[int]bool{}, jobs: map[int]*Child{}, ends: map[int][]QueueEnd{}, begins: map[int]bool{}}
 	for i := range d.Children {
 		d.jobs[d.Children[i].Clip] = &d.Children[i]
 	}
+	d.watchQueues()
 	d.account()
 	if in.Batch.Status.Stopping == nil {
 		d.stop()
@@ -144,6 +151,20 @@ type decider struct {
 	jobs    map[int]*Child
 	plan    Plan
 	later   []Step // what follows the records
+	// ends of pods of many clips, by chunk, and the chunks of which clips begin.
+	ends   map[int][]QueueEnd
+	begins map[int]bool
+	// made and freed count pods of many clips that are made and let go.
+	made, freed int
+	// broke says what of the budget is used up, where that concerns pods that live.
+	broke string
+}
+
+// until says when to look again, at the latest.
+func (d *decider) until(t time.Time) {
+	if !t.IsZero() && (d.plan.Until.IsZero() || t.Before(d.plan.Until)) {
+		d.plan.Until = t
+	}
 }
 
 // edit gives a record to be changed; nil where the plan has enough of them.
@@ -177,7 +198,8 @@ func (d *decider) account() {
 			continue
 		}
 		s := d.records[chunk].States[place]
-		if s.Ended() || (s == Running && !c.Ended) {
+		// One beside a pod of many clips is a person's doing, and waits for that.
+		if s.Ended() || s == Queued || (s == Running && !c.Ended) {
 			continue
 		}
 		r := d.edit(chunk)
@@ -191,6 +213,7 @@ func (d *decider) account() {
 		r.Totals.add(c.Used)
 		if c.Succeeded {
 			r.States[place] = Succeeded
+			r.digest(place, c.Digest)
 			continue
 		}
 		r.States[place] = Failed
@@ -219,9 +242,9 @@ func (d *decider) stop() {
 			stop(v1alpha1.ReasonDeadlineExceeded, "the batch did not end within spec.activeDeadlineSeconds (%d s); suspended time is left out", *d.spec.ActiveDeadlineSeconds)
 			return
 		}
-		d.plan.Until = end
+		d.until(end)
 	}
-	if what := d.exhausted(t); what != "" && t.Counts.Running == 0 && t.Counts.Pending > 0 {
+	if what := d.exhausted(t); what != "" && t.Begun == 0 && t.Counts.Pending > 0 {
 		stop(v1alpha1.ReasonBudgetExhausted, "%s, and %d clips were not begun", what, t.Counts.Pending)
 	}
 }
@@ -266,8 +289,8 @@ func Deadline(b *v1alpha1.PoseBatch) time.Time {
 func (d *decider) cancel() {
 	for chunk := range d.records {
 		for place, s := range d.records[chunk].States {
-			if s.Ended() {
-				continue
+			if s.Ended() || s == Queued {
+				continue // its pod is ended first, and may have delivered it
 			}
 			r := d.edit(chunk)
 			if r == nil {
@@ -277,44 +300,6 @@ func (d *decider) cancel() {
 			if c := d.jobs[d.at[chunk]+place]; c != nil {
 				r.Totals.add(Totals{GPUSeconds: c.Used.GPUSeconds, CPUSeconds: c.Used.CPUSeconds})
 			}
-		}
-	}
-}
-
-// start the next clips, and look for those whose PoseJob is not to be seen.
-func (d *decider) start() {
-	t := d.tally()
-	free := int(d.spec.Parallelism - t.Counts.Running)
-	if d.spec.Suspend || d.exhausted(t) != "" {
-		free = 0
-	}
-	room := maxCreate
-	missing := int(t.Counts.Running) - t.Live
-	for chunk := 0; chunk < len(d.records) && (free > 0 || missing > 0); chunk++ {
-		for place, s := range d.records[chunk].States {
-			clip := d.at[chunk] + place
-			mine := s == Running && d.jobs[clip] == nil && !d.spec.Suspend
-			if !mine && (s != Pending || free <= 0) {
-				continue
-			}
-			if room == 0 {
-				d.plan.More = true
-				return
-			}
-			if mine {
-				room--
-				missing--
-				d.later = append(d.later, Step{Kind: StepLook, Clip: clip})
-				continue
-			}
-			r := d.edit(chunk)
-			if r == nil {
-				return
-			}
-			r.States[place] = Running
-			room--
-			free--
-			d.later = append(d.later, Step{Kind: StepCreate, Clip: clip})
 		}
 	}
 }
@@ -332,9 +317,7 @@ func (d *decider) drop() {
 			gone = append(gone, c)
 		case s == Failed && c.Ended:
 			ended[0] = append(ended[0], c)
-		// Its own policy counts too: it may say Delete still, where the batch's was
-		// changed, and would take the result along.
-		case s == Succeeded && c.Ended && d.spec.Output.DeletionPolicy != v1alpha1.DeletionDelete && c.Policy != v1alpha1.DeletionDelete:
+		case s == Succeeded && c.Ended:
 			ended[1] = append(ended[1], c)
 		}
 	}
@@ -366,28 +349,25 @@ func (d *decider) steer() {
 		if !ok || c.Deleting || s == Cancelled {
 			continue
 		}
-		policy := d.spec.Output.DeletionPolicy != "" && c.Policy != d.spec.Output.DeletionPolicy
-		suspend := c.live() && c.Suspended != d.spec.Suspend
-		if !policy && !suspend {
+		if !c.live() || c.Suspended == d.spec.Suspend {
 			continue
 		}
 		if n++; n > maxDelete {
 			d.plan.More = true
 			return
 		}
-		if suspend {
-			d.later = append(d.later, Step{Kind: StepSuspend, Child: *c, Suspend: d.spec.Suspend})
-		}
-		if policy {
-			d.later = append(d.later, Step{Kind: StepPolicy, Child: *c})
-		}
+		d.later = append(d.later, Step{Kind: StepSuspend, Child: *c, Suspend: d.spec.Suspend})
 	}
 }
 
 func (d *decider) finish() Plan {
-	for chunk := range d.records {
-		if d.written[chunk] {
-			d.plan.Steps = append(d.plan.Steps, Step{Kind: StepRecord, Chunk: chunk, Record: d.records[chunk]})
+	// Records that begin nothing come first: where one of them was an old copy, what it
+	// seemed to free is not taken.
+	for _, begins := range []bool{false, true} {
+		for chunk := range d.records {
+			if d.written[chunk] && d.begins[chunk] == begins {
+				d.plan.Steps = append(d.plan.Steps, Step{Kind: StepRecord, Chunk: chunk, Record: d.records[chunk], Ends: d.ends[chunk]})
+			}
 		}
 	}
 	slices.SortStableFunc(d.later, func(a, b Step) int { return cmp.Compare(a.Kind, b.Kind) })
@@ -396,50 +376,4 @@ func (d *decider) finish() Plan {
 	c := d.plan.Tally.Counts
 	d.plan.Ended = c.Pending+c.Running == 0 && d.plan.Tally.Live == 0 && d.plan.Stop == nil
 	return d.plan
-}
-
-// tally of the records as they will be.
-func (d *decider) tally() Tally {
-	var t Tally
-	c := &t.Counts
-	for chunk, r := range d.records {
-		t.Totals.add(r.Totals)
-		for place, s := range r.States {
-			c.Total++
-			switch s {
-			case Pending:
-				c.Pending++
-			case Running:
-				c.Running++
-			case Succeeded:
-				c.Succeeded++
-			case Cancelled:
-				c.Cancelled++
-			case Failed:
-				c.Failed++
-				if len(t.Failures) < MaxFailures {
-					t.Failures = append(t.Failures, Place{Clip: d.at[chunk] + place, Chunk: chunk, Place: place, Failure: r.Failures[place]})
-				}
-			}
-		}
-	}
-	c.Reused = int32(min(t.Totals.Reused, int64(c.Total))) //nolint:gosec // at most the number of clips
-	t.Used = t.Totals
-	for i := range d.Children {
-		child := &d.Children[i]
-		s, ok := d.state(child.Clip)
-		if !ok || !child.live() {
-			continue
-		}
-		t.Live++
-		t.Ages += max(0, d.Now.Sub(child.Made))
-		if child.Suspended && child.Resting {
-			t.Resting++
-		}
-		if s == Running {
-			t.Used.GPUSeconds += child.Used.GPUSeconds
-			t.Used.CPUSeconds += child.Used.CPUSeconds
-		}
-	}
-	return t
 }

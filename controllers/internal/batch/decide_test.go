@@ -45,7 +45,7 @@ func record(states string) *batch.Record {
 
 // child runs; the changes say what became of it.
 func child(clip int, change ...func(*batch.Child)) batch.Child {
-	c := batch.Child{Clip: clip, Name: fmt.Sprint("job-", clip), UID: fmt.Sprint("uid-", clip), Policy: v1alpha1.DeletionRetain, Made: gen.Now.Add(-time.Minute)}
+	c := batch.Child{Clip: clip, Name: fmt.Sprint("job-", clip), UID: fmt.Sprint("uid-", clip), Made: gen.Now.Add(-time.Minute)}
 	for _, f := range change {
 		f(&c)
 	}
@@ -87,8 +87,12 @@ func words(p batch.Plan) []string {
 			out = append(out, fmt.Sprint("delete ", s.Child.Clip))
 		case batch.StepSuspend:
 			out = append(out, fmt.Sprint("suspend ", s.Child.Clip, " ", s.Suspend))
-		case batch.StepPolicy:
-			out = append(out, fmt.Sprint("policy ", s.Child.Clip))
+		case batch.StepQueue:
+			out = append(out, fmt.Sprintf("pod %d-%d", s.Chunk, s.Queue)+map[bool]string{true: "", false: " unless it is there"}[s.Fresh])
+		case batch.StepEndQueue:
+			out = append(out, "end pod "+s.Pod.Name)
+		case batch.StepFreeQueue:
+			out = append(out, "free pod "+s.Pod.Name+map[bool]string{true: " after a look"}[s.Look]+map[bool]string{true: " and delete it"}[s.Delete])
 		}
 	}
 	if p.Stop != nil {
@@ -137,8 +141,7 @@ func TestDecide(t *testing.T) {
 		"a PoseJob of which no record speaks":    {many(), []string{"..."}, []batch.Child{child(0)}, []string{"record 0 rr.", "create 1"}},
 		"a PoseJob of no clip":                   {many(), []string{"SS"}, []batch.Child{child(7)}, []string{"ended"}},
 		"all ended":                              {many(), []string{"SF", "S"}, nil, []string{"ended"}},
-		"results that go with their PoseJob":     {many(deletes), []string{"S"}, []batch.Child{child(0, done(0), func(c *batch.Child) { c.Policy = v1alpha1.DeletionDelete })}, []string{"ended"}},
-		"another deletion policy":                {many(deletes), []string{"r"}, []batch.Child{child(0)}, []string{"policy 0"}},
+		"results that go with the batch":         {many(deletes), []string{"S"}, []batch.Child{child(0, done(0))}, []string{"delete 0", "ended"}},
 		"suspended":                              {many(suspended), []string{"rr."}, []batch.Child{child(0), child(1, resting)}, []string{"suspend 0 true"}},
 		"suspended, and a PoseJob is missing":    {many(suspended), []string{"rr."}, []batch.Child{child(0, resting)}, nil},
 		"resumed":                                {many(), []string{"r."}, []batch.Child{child(0, resting)}, []string{"record 0 rr", "create 1", "suspend 0 false"}},
@@ -313,7 +316,7 @@ func TestChildOf(t *testing.T) {
 	}
 	end := gen.At(-40)
 	job.Status = v1alpha1.PoseJobStatus{
-		CompletionTime: &end, ReusedFrom: &v1alpha1.ReusedResult{},
+		CompletionTime: &end, Output: &v1alpha1.OutputStatus{ManifestSHA256: strings.Repeat("ab", 32)},
 		Conditions: []metav1.Condition{{Type: v1alpha1.ConditionFinished, Status: "True"}, {Type: v1alpha1.ConditionComplete, Status: "True"}, {Type: v1alpha1.ConditionFailed, Status: "False", Reason: "No"}},
 		Attempts: []v1alpha1.Attempt{
 			{Device: v1alpha1.GPU, FinishTime: &end, Seconds: &v1alpha1.AttemptSeconds{Engine: 30}},
@@ -323,8 +326,13 @@ func TestChildOf(t *testing.T) {
 		},
 	}
 	c, ok := batch.ChildOf(b, job)
-	want := batch.Totals{Reused: 1, Seconds: 60, GPUSeconds: 30, CPUSeconds: 9}
-	if !ok || !c.Succeeded || !c.Reused || c.Reason != "" || cmp.Diff(want, c.Used) != "" {
+	want := batch.Totals{Seconds: 60, GPUSeconds: 30, CPUSeconds: 9}
+	if !ok || !c.Succeeded || c.Reused || c.Reason != "" || cmp.Diff(want, c.Used) != "" || c.Digest != report.ShortDigest(strings.Repeat("ab", 32)) {
+		t.Errorf("%+v", c)
+	}
+	// One that was there already says nothing of how long a clip takes.
+	job.Status.ReusedFrom, job.Status.Attempts = &v1alpha1.ReusedResult{}, nil
+	if c, _ := batch.ChildOf(b, job); !c.Reused || cmp.Diff(batch.Totals{Reused: 1}, c.Used) != "" {
 		t.Errorf("%+v", c)
 	}
 	job.OwnerReferences = nil
@@ -335,13 +343,13 @@ func TestChildOf(t *testing.T) {
 
 func TestStatus(t *testing.T) {
 	in := batch.Input{Batch: many(), Records: []*batch.Record{record("SSFr......")}, Children: []batch.Child{child(3)}, Now: gen.Now}
-	in.Records[0].Totals = batch.Totals{Seconds: 360, GPUSeconds: 90, Reused: 1}
+	in.Records[0].Totals = batch.Totals{Seconds: 240, GPUSeconds: 60, Reused: 1}
 	in.Records[0].Failures = map[int]batch.Failure{2: {Reason: "InputInvalid", Message: "why"}}
 	p := batch.Decide(in)
 	whole := gen.At(-90)
 	r := batch.Report{Batch: in.Batch, Now: gen.Now, Plan: &p, Listing: &v1alpha1.BatchListing{Chunks: 1, Clips: 10, CompletionTime: &whole}, Name: func(batch.Place) string { return "c" }}
 	s := batch.Status(r)
-	if s.Progress != "30% 3/10" || s.Percent != 30 || s.GPUSeconds != 90 || s.Counts.Running != 2 || s.Average.Seconds != 120 || s.Average.GPUMilliseconds != 30_000 || s.EstimatedGPUSeconds != 210 {
+	if s.Progress != "30% 3/10" || s.Percent != 30 || s.GPUSeconds != 60 || s.Counts.Running != 2 || s.Average.Seconds != 120 || s.Average.GPUMilliseconds != 30_000 || s.EstimatedGPUSeconds != 210 {
 		t.Errorf("%+v", s)
 	}
 	// Seven clips of two minutes, two side by side, one of them half done.
@@ -399,17 +407,5 @@ func TestEnds(t *testing.T) {
 				t.Errorf("%+v", s.Conditions[i])
 			}
 		})
-	}
-}
-
-// A batch that is to keep its results from now on deletes no PoseJob that would still
-// take its own along.
-func TestResultsStayWhenThePolicyIsChanged(t *testing.T) {
-	for policy, want := range map[v1alpha1.DeletionPolicy]batch.StepKind{v1alpha1.DeletionDelete: batch.StepPolicy, v1alpha1.DeletionRetain: batch.StepDelete} {
-		c := child(0, done(-5), func(c *batch.Child) { c.Policy = policy })
-		steps := batch.Decide(batch.Input{Batch: many(), Records: []*batch.Record{record("S")}, Children: []batch.Child{c}, Now: gen.Now}).Steps
-		if len(steps) != 1 || steps[0].Kind != want {
-			t.Errorf("%s: steps %+v, want %v alone", policy, steps, want)
-		}
 	}
 }

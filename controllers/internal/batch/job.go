@@ -7,6 +7,7 @@ import (
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/internal/clips"
+	"github.com/pose-dev/pose-operator/internal/report"
 )
 
 // OutputOf a clip.
@@ -18,7 +19,8 @@ func OutputOf(b *v1alpha1.PoseBatch, c clips.Clip) string {
 	return uri + "/" + c.Name
 }
 
-// Job of a clip. What the template leaves unset gets the PoseJob's own defaults.
+// Job of a clip. What the template leaves unset gets the PoseJob's own defaults. Its
+// results never go with it: those of the whole batch go at once, with the batch.
 func Job(b *v1alpha1.PoseBatch, n int, c clips.Clip) *v1alpha1.PoseJob {
 	t, o := &b.Spec.Template, &b.Spec.Output
 	labels := map[string]string{}
@@ -36,7 +38,7 @@ func Job(b *v1alpha1.PoseBatch, n int, c clips.Clip) *v1alpha1.PoseJob {
 			},
 			Output: v1alpha1.Output{
 				URI: OutputOf(b, c), CredentialsSecretRef: o.CredentialsSecretRef,
-				Overlay: o.Overlay, Overwrite: o.Overwrite, DeletionPolicy: o.DeletionPolicy,
+				Overlay: o.Overlay, Overwrite: o.Overwrite, DeletionPolicy: v1alpha1.DeletionRetain,
 			},
 			EngineName: t.EngineName, Device: t.Device, Variants: t.Variants, People: t.People, Reuse: t.Reuse,
 			ActiveDeadlineSeconds: t.ActiveDeadlineSeconds, PendingTimeoutSeconds: t.PendingTimeoutSeconds,
@@ -60,7 +62,7 @@ func ChildOf(b *v1alpha1.PoseBatch, j *v1alpha1.PoseJob) (Child, bool) {
 	}
 	c := Child{
 		Clip: clip, Name: j.Name, UID: string(j.UID), Deleting: j.DeletionTimestamp != nil,
-		Suspended: j.Spec.Suspend, Policy: j.Spec.Output.DeletionPolicy, Made: j.CreationTimestamp.Time,
+		Suspended: j.Spec.Suspend, Made: j.CreationTimestamp.Time,
 	}
 	for _, k := range j.Status.Conditions {
 		if k.Status != metav1.ConditionTrue {
@@ -96,9 +98,13 @@ func ChildOf(b *v1alpha1.PoseBatch, j *v1alpha1.PoseJob) (Child, bool) {
 	if t := j.Status.CompletionTime; t != nil && t.After(c.Made) {
 		c.End = t.Time
 	}
-	c.Used.Seconds = min(int64(c.End.Sub(c.Made).Seconds()), maxSum/clips.MaxClips)
+	if o := j.Status.Output; o != nil && c.Succeeded {
+		c.Digest = report.ShortDigest(o.ManifestSHA256)
+	}
 	if c.Reused = c.Succeeded && j.Status.ReusedFrom != nil; c.Reused {
 		c.Used.Reused = 1
+		return c, true // it says nothing of how long a clip takes
 	}
+	c.Used.Seconds = min(int64(c.End.Sub(c.Made).Seconds()), maxSum/clips.MaxClips)
 	return c, true
 }

@@ -3,10 +3,12 @@ package batch
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/pose-dev/pose-operator/controllers/internal/failure"
 	"github.com/pose-dev/pose-operator/internal/clips"
+	"github.com/pose-dev/pose-operator/internal/report"
 )
 
 // State of a clip.
@@ -15,11 +17,15 @@ type State byte
 // States.
 const (
 	Pending   State = '.'
+	Alone     State = 'a'
+	Queued    State = 'q'
 	Running   State = 'r'
 	Succeeded State = 'S'
 	Failed    State = 'F'
 	Cancelled State = 'C'
 )
+
+var states = []State{Pending, Alone, Queued, Running, Succeeded, Failed, Cancelled}
 
 // Ended says that the state never changes again.
 func (s State) Ended() bool { return s == Succeeded || s == Failed || s == Cancelled }
@@ -30,16 +36,28 @@ type Record struct {
 	Totals Totals
 	// Failures by the clip's place in the chunk.
 	Failures map[int]Failure
+	// Digests are the report.ShortDigest of what clips that are S delivered, by their
+	// places; none where it is not known.
+	Digests map[int]string
+	// Queues are the pods of many clips that are, or are about to be, by number, and
+	// LastQueue is the highest number so far.
+	Queues    map[int32]Queue
+	LastQueue int32
 }
 
-// Totals are sums over the clips of a record that succeeded or failed.
+// Totals are sums over the clips of a record that succeeded or failed, and over the
+// pods of many clips.
 type Totals struct {
 	// Reused of those that succeeded.
 	Reused int64 `json:"reused,omitempty"`
-	// Seconds from the PoseJobs' creation to their ends, and of engines by device.
+	// Seconds from the creation of PoseJobs that computed and of pods of many clips to
+	// their ends, and of engines by device.
 	Seconds    int64 `json:"seconds,omitempty"`
 	GPUSeconds int64 `json:"gpuSeconds,omitempty"`
 	CPUSeconds int64 `json:"cpuSeconds,omitempty"`
+	// UsefulPods of many clips had a result of at least one clip, EmptyPods had none.
+	UsefulPods int64 `json:"usefulPods,omitempty"`
+	EmptyPods  int64 `json:"emptyPods,omitempty"`
 }
 
 func (t *Totals) add(o Totals) {
@@ -47,6 +65,8 @@ func (t *Totals) add(o Totals) {
 	t.Seconds += o.Seconds
 	t.GPUSeconds += o.GPUSeconds
 	t.CPUSeconds += o.CPUSeconds
+	t.UsefulPods += o.UsefulPods
+	t.EmptyPods += o.EmptyPods
 }
 
 // Failure is why a clip failed.
@@ -75,13 +95,21 @@ const (
 	KeyStates   = "states"
 	KeyTotals   = "totals"
 	KeyFailures = "failures"
+	KeyDigests  = "digests"
+	KeyQueues   = "queues"
 )
+
+// queues as they are written.
+type queues struct {
+	Last int32           `json:"last,omitempty"`
+	Pods map[int32]Queue `json:"pods,omitempty"`
+}
 
 // Encode the record as the data of its ConfigMap.
 func (r *Record) Encode() (map[string]string, error) {
-	states := make([]byte, len(r.States))
+	marks := make([]byte, len(r.States))
 	for i, s := range r.States {
-		states[i] = byte(s)
+		marks[i] = byte(s)
 	}
 	totals, err := json.Marshal(r.Totals)
 	if err != nil {
@@ -95,20 +123,34 @@ func (r *Record) Encode() (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode the failures of a record: %w", err)
 	}
-	return map[string]string{KeyStates: string(states), KeyTotals: string(totals), KeyFailures: string(failures)}, nil
+	digests := make([]string, len(r.States))
+	for i, d := range r.Digests {
+		digests[i] = d
+	}
+	data := map[string]string{
+		KeyStates: string(marks), KeyTotals: string(totals), KeyFailures: string(failures), KeyDigests: report.EncodeDigests(digests),
+	}
+	if r.LastQueue > 0 {
+		pods, err := json.Marshal(queues{Last: r.LastQueue, Pods: r.Queues})
+		if err != nil {
+			return nil, fmt.Errorf("encode the pods of a record: %w", err)
+		}
+		data[KeyQueues] = string(pods)
+	}
+	return data, nil
 }
 
 // DecodeRecord reads and checks the data of a record's ConfigMap: people can write
 // to it.
 func DecodeRecord(data map[string]string) (*Record, error) {
 	text := data[KeyStates]
-	if len(text) == 0 || len(text) > clips.MaxChunkClips || len(data[KeyTotals])+len(data[KeyFailures]) > maxRecordBytes {
+	if len(text) == 0 || len(text) > clips.MaxChunkClips || len(data[KeyTotals])+len(data[KeyFailures])+len(data[KeyQueues]) > maxRecordBytes {
 		return nil, fmt.Errorf("it has %d states, 1 to %d are possible, or is too large", len(text), clips.MaxChunkClips)
 	}
 	r := &Record{States: make([]State, len(text))}
 	for i := range len(text) {
 		s := State(text[i])
-		if s != Pending && s != Running && !s.Ended() {
+		if !slices.Contains(states, s) {
 			return nil, fmt.Errorf("state %d is %q", i, string(text[i]))
 		}
 		r.States[i] = s
@@ -116,7 +158,7 @@ func DecodeRecord(data map[string]string) (*Record, error) {
 	if err := json.Unmarshal([]byte(data[KeyTotals]), &r.Totals); err != nil {
 		return nil, fmt.Errorf("its sums cannot be read: %w", err)
 	}
-	for _, n := range []int64{r.Totals.Reused, r.Totals.Seconds, r.Totals.GPUSeconds, r.Totals.CPUSeconds} {
+	for _, n := range []int64{r.Totals.Reused, r.Totals.Seconds, r.Totals.GPUSeconds, r.Totals.CPUSeconds, r.Totals.UsefulPods, r.Totals.EmptyPods} {
 		if n < 0 || n > maxSum {
 			return nil, fmt.Errorf("a sum of it is %d", n)
 		}
@@ -126,18 +168,51 @@ func DecodeRecord(data map[string]string) (*Record, error) {
 			return nil, fmt.Errorf("its failures cannot be read: %w", err)
 		}
 	}
-	return r, nil
+	if err := r.decodeDigests(data[KeyDigests]); err != nil {
+		return nil, err
+	}
+	return r, r.decodeQueues(data[KeyQueues])
 }
 
-func (r *Record) clone() *Record {
-	c := &Record{States: slices.Clone(r.States), Totals: r.Totals}
-	if r.Failures != nil {
-		c.Failures = make(map[int]Failure, len(r.Failures))
-		for k, v := range r.Failures {
-			c.Failures[k] = v
+func (r *Record) decodeDigests(text string) error {
+	digests, err := report.DecodeDigests(text, len(r.States))
+	if err != nil {
+		return fmt.Errorf("its digests cannot be read: %w", err)
+	}
+	for i, d := range digests {
+		r.digest(i, d)
+	}
+	return nil
+}
+
+func (r *Record) decodeQueues(text string) error {
+	var q queues
+	if text != "" {
+		if err := json.Unmarshal([]byte(text), &q); err != nil {
+			return fmt.Errorf("its pods cannot be read: %w", err)
 		}
 	}
-	return c
+	r.LastQueue, r.Queues = q.Last, q.Pods
+	return r.checkQueues()
+}
+
+// clone a record; what is never changed in place is shared.
+func (r *Record) clone() *Record {
+	c := *r
+	c.States = slices.Clone(r.States)
+	c.Failures, c.Digests, c.Queues = maps.Clone(r.Failures), maps.Clone(r.Digests), maps.Clone(r.Queues)
+	return &c
+}
+
+// digest of what the clip at place i delivered, if it is known.
+func (r *Record) digest(i int, d string) {
+	if !report.IsShortDigest(d) {
+		return
+	}
+	if r.Digests == nil {
+		r.Digests = map[int]string{}
+	}
+	r.Digests[i] = d
 }
 
 // fail keeps why the clip at place i failed.
@@ -188,6 +263,9 @@ func offsetsOf(records []*Record) offsets {
 	}
 	return out
 }
+
+// FirstOf a chunk is the number of its first clip.
+func FirstOf(records []*Record, chunk int) int { return offsetsOf(records)[chunk] }
 
 // find the chunk and the place of a clip.
 func (o offsets) find(clip int) (chunk, place int, ok bool) {

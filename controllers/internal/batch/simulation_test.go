@@ -2,6 +2,7 @@ package batch_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,8 +31,10 @@ type world struct {
 	taken       map[int]int   // PoseJobs that a person deleted
 	used        map[int]int64 // GPU seconds that the last PoseJob of a clip had used, by clip
 	uids        int
-	most        int32 // clips that run, as the manager last saw them
+	most        int32 // slots that are taken, as the manager last saw them
+	stale       bool  // the last decision was made on an old copy
 	chaos       bool
+	queues
 }
 
 type stored struct {
@@ -52,12 +55,13 @@ func newWorld(t *rapid.T) *world {
 		t: t, now: gen.Now, jobs: map[int]*job{}, seenJobs: map[int]job{}, made: map[int]int{}, taken: map[int]int{}, used: map[int]int64{}, chaos: true,
 		sizes: rapid.SliceOfN(rapid.IntRange(1, 6), 1, 5).Draw(t, "chunks"),
 	}
+	w.newQueues()
 	start := metav1.NewTime(w.now)
 	w.batch = &v1alpha1.PoseBatch{ObjectMeta: metav1.ObjectMeta{Name: "many", Namespace: "team-a", UID: gen.JobUID}, Status: v1alpha1.PoseBatchStatus{StartTime: &start}}
 	s := &w.batch.Spec
 	s.Parallelism = int32(rapid.IntRange(1, 5).Draw(t, "parallelism"))
+	s.ClipsPerPod = int32(rapid.IntRange(0, 4).Draw(t, "clips per pod"))
 	s.FailedJobsHistoryLimit = new(int32(rapid.IntRange(0, 2).Draw(t, "failed kept")))
-	s.Output.DeletionPolicy = rapid.SampledFrom([]v1alpha1.DeletionPolicy{v1alpha1.DeletionRetain, v1alpha1.DeletionDelete}).Draw(t, "deletionPolicy")
 	if rapid.Bool().Draw(t, "bounded failures") {
 		s.FailurePolicy = &v1alpha1.BatchFailurePolicy{MaxFailed: rapid.SampledFrom([]intstr.IntOrString{intstr.FromInt(0), intstr.FromInt(3), intstr.FromString("30%")}).Draw(t, "maxFailed")}
 	}
@@ -131,6 +135,7 @@ func (w *world) happen() {
 		}
 		w.used[clip] = j.used
 	}
+	w.happenToPods()
 	if w.chaos && rapid.IntRange(0, 9).Draw(w.t, "suspend") == 0 {
 		w.batch.Spec.Suspend = !w.batch.Spec.Suspend
 	}
@@ -140,6 +145,9 @@ func (w *world) happen() {
 func (w *world) look() {
 	if !w.chaos || rapid.Bool().Draw(w.t, "records seen") {
 		w.seenRecords = append([]stored(nil), w.records...)
+	}
+	if !w.chaos || rapid.Bool().Draw(w.t, "pods seen") {
+		w.lookAtPods()
 	}
 	if !w.chaos || rapid.Bool().Draw(w.t, "jobs seen") {
 		w.seenJobs = map[int]job{}
@@ -159,7 +167,7 @@ func (w *world) input() batch.Input {
 		if !ok {
 			continue
 		}
-		c := batch.Child{Clip: clip, UID: fmt.Sprint(j.uid), Ended: j.ended, Succeeded: j.succeeded, Suspended: j.suspended, Resting: j.suspended, Made: j.made, Policy: w.batch.Spec.Output.DeletionPolicy}
+		c := batch.Child{Clip: clip, UID: fmt.Sprint(j.uid), Ended: j.ended, Succeeded: j.succeeded, Suspended: j.suspended, Resting: j.suspended, Made: j.made}
 		c.Used.GPUSeconds = j.used
 		if j.ended {
 			c.End = w.now
@@ -170,6 +178,7 @@ func (w *world) input() batch.Input {
 		}
 		in.Children = append(in.Children, c)
 	}
+	in.Queues, in.Offer = w.observed(in.Records), w.offer
 	return in
 }
 
@@ -202,15 +211,17 @@ func (w *world) sound(p batch.Plan) {
 	for i := range w.records {
 		current = current && w.records[i].version == w.seenRecords[i].version
 	}
-	if current && c.Running > max(w.most, w.batch.Spec.Parallelism) {
-		w.t.Fatalf("%d clips run, parallelism is %d", c.Running, w.batch.Spec.Parallelism)
+	slots := p.Tally.Slots
+	if current && !w.stale && slots > max(w.most, w.batch.Spec.Parallelism) {
+		w.t.Fatalf("%d PoseJobs and pods run, parallelism is %d", slots, w.batch.Spec.Parallelism)
 	}
 	// A manager that starts on an old copy of one record may begin too many clips of
 	// another; it never begins more while they run.
-	w.most = max(w.most, c.Running)
+	w.most = max(w.most, slots)
 	if current {
-		w.most = c.Running
+		w.most = slots
 	}
+	w.stale = !current
 	if p.Stop != nil && w.batch.Status.Stopping != nil {
 		w.t.Fatal("a stopped batch is stopped again")
 	}
@@ -231,11 +242,15 @@ func (w *world) do(s batch.Step) bool {
 		if j := w.jobs[s.Child.Clip]; j != nil && fmt.Sprint(j.uid) == s.Child.UID {
 			if st := w.state(s.Child.Clip); !st.Ended() {
 				w.t.Fatalf("the PoseJob of clip %d is deleted in state %c", s.Child.Clip, st)
-			} else if st == batch.Succeeded && w.batch.Spec.Output.DeletionPolicy == v1alpha1.DeletionDelete {
-				w.t.Fatal("a PoseJob is deleted whose results go with it")
 			}
 			delete(w.jobs, s.Child.Clip)
 		}
+	case batch.StepQueue:
+		w.createQueue(s)
+	case batch.StepEndQueue:
+		w.endQueue(s.Pod)
+	case batch.StepFreeQueue:
+		w.freeQueue(s)
 	case batch.StepSuspend:
 		if j := w.jobs[s.Child.Clip]; j != nil {
 			j.suspended = s.Suspend
@@ -250,10 +265,11 @@ func (w *world) write(s batch.Step) bool {
 	}
 	before := w.decode(w.records[s.Chunk])
 	for i, st := range before.States {
-		if after := s.Record.States[i]; after != st && (st.Ended() || (st == batch.Running && after == batch.Pending)) {
+		if after := s.Record.States[i]; after != st && !strings.ContainsRune(follows[st], rune(after)) {
 			w.t.Fatalf("state %c becomes %c", st, after)
 		}
 	}
+	w.accounted(s.Chunk, before, s.Record)
 	data, err := s.Record.Encode()
 	if err != nil {
 		w.t.Fatal(err)
@@ -268,6 +284,9 @@ func (w *world) create(clip int) {
 	}
 	if w.jobs[clip] != nil {
 		return // it exists already
+	}
+	if p := w.podOf(clip); p != nil {
+		w.t.Fatalf("a PoseJob is created for clip %d, which pod %d works on", clip, p.uid)
 	}
 	w.uids++
 	w.jobs[clip] = &job{uid: w.uids, made: w.now}
@@ -313,7 +332,7 @@ func (w *world) end(p batch.Plan) {
 			w.t.Fatalf("clip %d was made %d times, a person deleted %d", clip, w.made[clip], w.taken[clip])
 		}
 		st := w.state(clip)
-		if (st == batch.Succeeded || st == batch.Failed) && w.made[clip] == 0 {
+		if (st == batch.Failed || st == batch.Succeeded && !w.delivered[clip]) && w.made[clip] == 0 {
 			w.t.Fatalf("clip %d is %c and was never made", clip, st)
 		}
 		if st != batch.Cancelled {
@@ -326,7 +345,12 @@ func (w *world) end(p batch.Plan) {
 	if kept > int(*w.batch.Spec.FailedJobsHistoryLimit) {
 		w.t.Fatalf("%d PoseJobs of failed clips are kept", kept)
 	}
-	if !touched && c.Cancelled == 0 && p.Tally.Totals.GPUSeconds != used {
+	if used += w.paid; !touched && c.Cancelled == 0 && p.Tally.Totals.GPUSeconds != used {
 		w.t.Fatalf("%d GPU seconds were used, %d are counted", used, p.Tally.Totals.GPUSeconds)
+	}
+	for key, pod := range w.pods {
+		if pod.live || pod.held {
+			w.t.Fatalf("pod %v stays: %+v", key, pod)
+		}
 	}
 }

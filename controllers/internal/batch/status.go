@@ -26,7 +26,7 @@ type Report struct {
 	Plan *Plan
 	// Name gives the name of a clip that failed.
 	Name func(Place) string
-	// Waiting says what a list or index pod waits for.
+	// Waiting says what a pod of the batch's own waits for.
 	Waiting string
 	// End of the batch; nil while it goes on.
 	End *End
@@ -123,13 +123,14 @@ func numbers(s *v1alpha1.PoseBatchStatus, r Report) {
 	estimate(s, r)
 }
 
-// estimate what is left by what the clips took that ended.
+// estimate what is left by what the clips took that ended and were computed: what lay
+// there already says nothing of the others.
 func estimate(s *v1alpha1.PoseBatchStatus, r Report) {
 	t := r.Plan.Tally
 	c := t.Counts
 	s.Average, s.EstimatedCompletionTime, s.EstimatedGPUSeconds, s.EstimatedCPUSeconds = nil, nil, 0, 0
-	n := int64(c.Succeeded + c.Failed)
-	if n == 0 {
+	n := int64(c.Succeeded + c.Failed - c.Reused)
+	if n <= 0 {
 		return
 	}
 	s.Average = &v1alpha1.BatchAverage{
@@ -147,7 +148,11 @@ func estimate(s *v1alpha1.PoseBatchStatus, r Report) {
 	// What runs has done a part already, but never more than what a clip takes.
 	whole := time.Duration(left*t.Totals.Seconds/n) * time.Second
 	done := min(t.Ages, time.Duration(int64(c.Running)*t.Totals.Seconds/n)*time.Second)
-	side := int64(max(1, min(r.Batch.Spec.Parallelism, c.Pending+c.Running)))
+	slots := left
+	if perPod := int64(r.Batch.Spec.ClipsPerPod); t.Queues > 0 && perPod > 1 {
+		slots = (left + perPod - 1) / perPod
+	}
+	side := max(1, min(int64(r.Batch.Spec.Parallelism), slots))
 	at := metav1.NewTime(r.Now.Add((whole - done) / time.Duration(side)).Truncate(10 * time.Second))
 	s.EstimatedCompletionTime = &at
 }
@@ -267,14 +272,26 @@ func (w writer) phase(r Report) (reason, message string) {
 		return v1alpha1.ReasonIndexing, message
 	case s.Stopping != nil:
 		s.Phase = v1alpha1.BatchPhaseStopping
-		return s.Stopping.Reason, fmt.Sprintf("%s. What runs is being ended: %d clips", s.Stopping.Message, r.Plan.Tally.Live)
+		return s.Stopping.Reason, fmt.Sprintf("%s. What runs is being ended: %s", s.Stopping.Message, living(r.Plan.Tally))
 	}
 	s.Phase = v1alpha1.BatchPhaseRunning
 	message = fmt.Sprintf("%d clips run; %s", s.Counts.Running, sum(*s.Counts))
 	if s.EstimatedCompletionTime != nil {
 		message += ". The last may end about " + s.EstimatedCompletionTime.UTC().Format(time.RFC3339)
 	}
+	if r.Waiting != "" {
+		message += ". " + r.Waiting
+	}
 	return v1alpha1.ReasonProgressing, message
+}
+
+// living PoseJobs and pods of many clips in words.
+func living(t Tally) string {
+	s := fmt.Sprintf("%d PoseJobs", t.Jobs)
+	if pods := t.Live - t.Jobs; pods > 0 {
+		s += fmt.Sprintf(" and %d pods of many clips", pods)
+	}
+	return s
 }
 
 func indexMessage(i *v1alpha1.BatchIndex) string {

@@ -137,6 +137,11 @@ var meanings = []meaning{
 		"The kubelet's own words are in the message; correct the image, the pull secret or the PoseEngine",
 	},
 	{
+		v1alpha1.ReasonSecretMissing,
+		"A Secret that the job names did not exist in its namespace for spec.startTimeoutSeconds",
+		"Create the Secret that the message names, in the job's namespace, and the PoseJob again",
+	},
+	{
 		v1alpha1.ReasonDisrupted,
 		"The pod was preempted, drained, deleted or lost with its node. Nothing is known against the video or the engine",
 		"Nothing: it is tried again and costs no retry",

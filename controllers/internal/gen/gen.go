@@ -205,9 +205,11 @@ func Memory(limit, most string) func(*v1alpha1.Variant) {
 	}
 }
 
-// Boxes says how a variant takes boxes.
+// Boxes says how a variant takes boxes, and where they go.
 func Boxes(use v1alpha1.BoxesUse) func(*v1alpha1.Variant) {
-	return func(v *v1alpha1.Variant) { v.Boxes = use }
+	return func(v *v1alpha1.Variant) {
+		v.Boxes, v.Command = use, append(v.Command, "--boxes=$(BOXES)")
+	}
 }
 
 // OnRequest makes a variant run only where a job names it.

@@ -7,7 +7,8 @@
 //     four states, which is never changed afterwards.
 //   - Found and Refused need the word of the look's own container, which runs our
 //     code alone: a result that lies below the job's own output, or a refusal that
-//     no attempt could mend. Everything else leaves the job as it would be without
+//     no attempt could mend. A Secret of the job's that did not exist for as long as
+//     an attempt would have waited for it refuses too: no attempt could start. Everything else leaves the job as it would be without
 //     a look: NotFound where it was made, Skipped where it could not be.
 //   - A pod that is live has not ended; its record knows it by UID, and one that
 //     vanishes before it was read is Skipped. A look that has no pod for
@@ -124,6 +125,8 @@ func judge(l *Look, job *v1alpha1.PoseJob, now time.Time) (verdict, bool) {
 	switch {
 	case p == nil && (suspended || (s.PodUID == "" && job.Spec.Suspend)):
 		return verdict{again: true}, true
+	case s.Reason == v1alpha1.ReasonSecretMissing && !l.Live() && !spoke(p):
+		return verdict{state: v1alpha1.LookupRefused, reason: s.Reason, message: s.Message}, true
 	case p == nil && s.PodUID != "":
 		return skipped(s, "the pod that looked is gone: it was deleted, or its node was removed"), true
 	case p == nil:
@@ -149,6 +152,9 @@ func judge(l *Look, job *v1alpha1.PoseJob, now time.Time) (verdict, bool) {
 	}
 	return skipped(s, lastWords(p, t)), true
 }
+
+// spoke says that the look's container left a word.
+func spoke(p *attempt.Pod) bool { return p != nil && p.Report(attempt.ContainerLookup) != nil }
 
 // refusals are what no attempt could mend either.
 var refusals = map[string]bool{

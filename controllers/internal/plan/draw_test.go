@@ -42,6 +42,9 @@ func drawSpec(t *rapid.T, e *v1alpha1.PoseEngine) *v1alpha1.PoseJobSpec {
 		if rapid.IntRange(0, 2).Draw(t, "has boxes") == 0 {
 			s.Video.Boxes = &v1alpha1.BoxesSource{URI: "s3://b/boxes.json"}
 		}
+		if rapid.Bool().Draw(t, "has a Secret") {
+			s.Video.CredentialsSecretRef = &v1alpha1.SecretReference{Name: "keys"}
+		}
 		s.BackoffLimit = new(rapid.Int32Range(0, 5).Draw(t, "backoffLimit"))
 		if rapid.Bool().Draw(t, "own order") {
 			names := make([]string, 0, len(e.Spec.Variants))

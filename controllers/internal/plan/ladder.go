@@ -45,6 +45,7 @@ var actions = map[string]v1alpha1.Action{
 	v1alpha1.ReasonSuspendedAttempt:     v1alpha1.ActionRetry,
 	v1alpha1.ReasonNoCapacity:           v1alpha1.ActionNextVariant,
 	v1alpha1.ReasonPodNotStartable:      v1alpha1.ActionNextVariant,
+	v1alpha1.ReasonSecretMissing:        v1alpha1.ActionFail,
 	v1alpha1.ReasonAdapterInvalid:       v1alpha1.ActionNextVariant,
 	v1alpha1.ReasonInputUnavailable:     v1alpha1.ActionFail,
 	v1alpha1.ReasonInputInvalid:         v1alpha1.ActionFail,

@@ -36,7 +36,7 @@ func whileLive(in Input, live *attempt.Attempt) Decision {
 	if h := in.Hopeless; h != nil {
 		return Decision{Kind: KindEndPod, Reason: h.Reason, Message: h.Message, Action: h.Action}
 	}
-	for _, check := range []func(Input, *attempt.Attempt) (Decision, bool){tooSlow, unschedulable, unprepared, unstartable} {
+	for _, check := range []func(Input, *attempt.Attempt) (Decision, bool){tooSlow, Input.Starting} {
 		if d, ok := check(in, live); ok {
 			if d.Kind == KindWait {
 				d.Until = earliest(d.Until, deadline)
@@ -139,43 +139,94 @@ func unprepared(in Input, live *attempt.Attempt) (Decision, bool) {
 	if patient := p.ScheduledAt.Add(patienceWithNode); in.Now.Before(patient) {
 		return Decision{Kind: KindWait, Reason: v1alpha1.ReasonProgressing, Message: runningMessage(live), Until: patient}, true
 	}
-	words := fmt.Sprintf("node %s cannot prepare the volumes or the network of pod %s", p.Node, p.Name)
-	if needs := needed(in.Spec); needs != "" {
-		words += fmt.Sprintf(". Do these exist in the job's namespace: %s?", needs)
-	}
-	words += fmt.Sprintf(" `kubectl describe pod %s` shows the kubelet's own words", p.Name)
 	over := p.ScheduledAt.Add(seconds(in.Spec.StartTimeoutSeconds))
+	if missing := missingSecret(in.Spec, p); missing != "" {
+		if in.Now.Before(over) {
+			return Decision{Kind: KindWait, Reason: v1alpha1.ReasonProgressing, Message: missing, Until: over}, true
+		}
+		return Decision{Kind: KindEndPod, Reason: v1alpha1.ReasonSecretMissing, Message: missing}, true
+	}
+	words := fmt.Sprintf("node %s cannot prepare the volumes or the network of pod %s", p.Node, p.Name) + whyUnprepared(in.Spec, p)
+	again := false
+	for _, a := range in.Attempts {
+		again = again || a.Reason == v1alpha1.ReasonPodNotStartable && a.Action == v1alpha1.ActionRetryElsewhere
+	}
+	if again {
+		// The second node shows what is missing everywhere, and that takes it less.
+		over = earliest(over, p.ScheduledAt.Add(secondNode))
+	}
 	if in.Now.Before(over) {
 		return Decision{Kind: KindWait, Reason: v1alpha1.ReasonProgressing, Message: words, Until: over}, true
 	}
 	d := Decision{Kind: KindEndPod, Reason: v1alpha1.ReasonPodNotStartable, Action: v1alpha1.ActionRetryElsewhere, Message: words}
-	for _, a := range in.Attempts {
-		if a.Reason == d.Reason && a.Action == d.Action {
-			d.Action = v1alpha1.ActionFail
-		}
+	if again {
+		d.Action = v1alpha1.ActionFail
 	}
 	return d, true
+}
+
+// secondNode is how long another node may take to prepare the pod, after one could
+// not within spec.startTimeoutSeconds.
+const secondNode = 120 * time.Second
+
+// missingSecret says of a pod that a Secret of the job keeps it from starting, by the
+// kubelet's own words; empty where nobody said so, or of another Secret than the
+// job names.
+func missingSecret(spec *v1alpha1.PoseJobSpec, p *attempt.Pod) string {
+	name := p.Unmounted.Secret
+	if !p.Unprepared || name == "" {
+		return ""
+	}
+	var fields []string
+	for _, n := range secrets(spec) {
+		if n.name == name {
+			fields = append(fields, n.field)
+		}
+	}
+	if len(fields) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("Secret %s (%s) does not exist in the job's namespace, and pod %s on node %s waits for it. Create it there, or create the PoseJob again with another",
+		name, strings.Join(fields, ", "), p.Name, orUnknown(p.Node))
+}
+
+// whyUnprepared is what the kubelet says of it, or else what a person should look at.
+func whyUnprepared(spec *v1alpha1.PoseJobSpec, p *attempt.Pod) string {
+	if p.Unmounted.Words != "" {
+		return ". The kubelet says: " + p.Unmounted.Words
+	}
+	words := ""
+	if needs := needed(spec); needs != "" {
+		words = fmt.Sprintf(". Do these exist in the job's namespace: %s?", needs)
+	}
+	return words + fmt.Sprintf(" `kubectl describe pod %s` shows the kubelet's own words", p.Name)
 }
 
 // needed are the things by name that a job's pod mounts.
 func needed(spec *v1alpha1.PoseJobSpec) string {
 	var names []string
-	for _, ref := range []struct {
-		of     string
-		secret *v1alpha1.SecretReference
-	}{{"video", spec.Video.CredentialsSecretRef}, {"boxes", boxesSecret(spec)}, {"output", spec.Output.CredentialsSecretRef}} {
-		if ref.secret != nil {
-			names = append(names, fmt.Sprintf("Secret %s (%s)", ref.secret.Name, ref.of))
-		}
+	for _, n := range secrets(spec) {
+		names = append(names, fmt.Sprintf("Secret %s (%s)", n.name, n.of))
 	}
 	return strings.Join(names, ", ")
 }
 
-func boxesSecret(spec *v1alpha1.PoseJobSpec) *v1alpha1.SecretReference {
-	if spec.Video.Boxes == nil {
-		return nil
+// named is a Secret that a job names.
+type named struct{ name, of, field string }
+
+func secrets(spec *v1alpha1.PoseJobSpec) []named {
+	var out []named
+	add := func(of, field string, ref *v1alpha1.SecretReference) {
+		if ref != nil {
+			out = append(out, named{ref.Name, of, field + ".credentialsSecretRef"})
+		}
 	}
-	return spec.Video.Boxes.CredentialsSecretRef
+	add("video", "spec.video", spec.Video.CredentialsSecretRef)
+	if b := spec.Video.Boxes; b != nil {
+		add("boxes", "spec.video.boxes", b.CredentialsSecretRef)
+	}
+	add("output", "spec.output", spec.Output.CredentialsSecretRef)
+	return out
 }
 
 // stuckWith says why the ladder would have nothing after the live attempt if it

@@ -43,6 +43,20 @@ func whileLooking(in Input) (Decision, bool) {
 	if s.StartTime != nil {
 		since = s.StartTime.Time
 	}
+	if missing := missingSecret(in.Spec, p); missing != "" {
+		// No attempt could start either, so it is waited for here, where no GPU is held.
+		if p.ScheduledAt.After(since) {
+			since = p.ScheduledAt
+		}
+		over := since.Add(seconds(in.Spec.StartTimeoutSeconds))
+		if !in.Now.Before(over) {
+			return end(v1alpha1.ReasonSecretMissing, "%s", missing)
+		}
+		return Decision{Kind: KindWait, Reason: v1alpha1.ReasonProgressing, Message: missing, Until: earliest(over, deadline)}, true
+	}
+	if c := p.Container(attempt.ContainerLookup); c != nil && c.Running && c.StartedAt.After(since) {
+		since = c.StartedAt // it may have waited for a Secret
+	}
 	over := since.Add(LookTimeout)
 	if !in.Now.Before(over) {
 		return end(v1alpha1.ReasonNoProgress, "the look at the job's places did not end within %s%s", LookTimeout, lookState(in.Spec, p))
@@ -82,11 +96,7 @@ func lookState(spec *v1alpha1.PoseJobSpec, p *attempt.Pod) string {
 	if !p.Unprepared {
 		return ""
 	}
-	words := fmt.Sprintf(": node %s has not yet prepared the volumes or the network of pod %s", orUnknown(p.Node), p.Name)
-	if needs := needed(spec); needs != "" {
-		words += fmt.Sprintf(". Do these exist in the job's namespace: %s?", needs)
-	}
-	return words
+	return fmt.Sprintf(": node %s has not yet prepared the volumes or the network of pod %s", orUnknown(p.Node), p.Name) + whyUnprepared(spec, p)
 }
 
 // look before the first attempt, where the job wants one and has had none.

@@ -24,6 +24,9 @@ func (w *world) beginLook() {
 	w.lookPod = &attempt.Pod{Name: "look", UID: "look", Node: "n1", Phase: corev1.PodRunning, Created: metav1.NewTime(w.now)}
 	if rapid.IntRange(0, 4).Draw(t, "no node takes the look") == 0 {
 		w.lookPod.Phase, w.lookPod.Node, w.lookPod.Unschedulable = corev1.PodPending, "", "0/3 nodes are available"
+	} else if s := w.spec.Video.CredentialsSecretRef; s != nil && rapid.IntRange(0, 2).Draw(t, "the Secret is missing") == 0 {
+		w.lookPod.Phase, w.lookPod.ScheduledAt, w.lookPod.Unprepared = corev1.PodPending, w.now, true
+		w.lookPod.Unmounted = attempt.Unmounted{Secret: s.Name}
 	}
 }
 
@@ -36,6 +39,10 @@ func (w *world) endLook(state v1alpha1.LookupState) {
 	if state == v1alpha1.LookupSkipped && w.look.Reason == v1alpha1.ReasonSuspendedAttempt {
 		w.look = nil
 		w.lookForgot++
+		return
+	}
+	if state == v1alpha1.LookupSkipped && w.look.Reason == v1alpha1.ReasonSecretMissing {
+		w.look.State = v1alpha1.LookupRefused
 		return
 	}
 	if w.look.State = state; state == v1alpha1.LookupRefused {

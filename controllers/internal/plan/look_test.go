@@ -26,6 +26,23 @@ func TestLook(t *testing.T) {
 		s.Message = ""
 		return s
 	}
+	hanging := func(since int64) *gen.PodBuilder {
+		return pod().Node("n").Waiting("lookup", "ContainerCreating", "").
+			Condition(corev1.PodScheduled, corev1.ConditionTrue, "", "", since).Condition(corev1.PodReadyToStartContainers, corev1.ConditionFalse, "", "", since)
+	}
+	said := func(u attempt.Unmounted) func(*plan.Input) {
+		return func(in *plan.Input) { in.Look.Pod.Unmounted = u }
+	}
+	begun := func(since int64) func(*corev1.Pod) {
+		return func(p *corev1.Pod) {
+			p.Status.ContainerStatuses[0].State.Running.StartedAt = gen.At(since)
+		}
+	}
+	keyed := func() *gen.JobBuilder {
+		return job().Spec(func(s *v1alpha1.PoseJobSpec) {
+			s.Video.CredentialsSecretRef, s.Output.CredentialsSecretRef = &v1alpha1.SecretReference{Name: "keys"}, &v1alpha1.SecretReference{Name: "keys"}
+		})
+	}
 	intended := []v1alpha1.Attempt{gen.Attempt(1, "gpu", v1alpha1.GPU)}
 	live := []v1alpha1.Attempt{gen.Attempt(1, "gpu", v1alpha1.GPU, gen.Running("p1"))}
 	for name, c := range map[string]struct {
@@ -64,6 +81,13 @@ func TestLook(t *testing.T) {
 		"an image that cannot be pulled":            {status: running(-30), pod: pod().Node("n").Waiting("lookup", "ErrImagePull", "no"), want: plan.KindEndLook, why: v1alpha1.ReasonPodNotStartable, says: "ErrImagePull: no"},
 		"an image that is being pulled":             {status: running(-30), pod: pod().Node("n").Waiting("lookup", "ContainerCreating", ""), want: plan.KindWait, until: 90},
 		"a node that does not prepare it":           {status: running(-30), pod: pod().Node("n").Condition(corev1.PodReadyToStartContainers, corev1.ConditionFalse, "", "", -30), want: plan.KindWait, says: "node n has not yet prepared", until: 90},
+		"a node that does not prepare it, and why":  {status: running(-30), pod: hanging(-30), change: said(attempt.Unmounted{Words: "attach timed out"}), want: plan.KindWait, says: "The kubelet says: attach timed out", until: 90},
+		"a Secret that is missing is waited for":    {job: keyed(), status: running(-300), pod: hanging(-300), change: said(attempt.Unmounted{Secret: "keys", Words: "w"}), want: plan.KindWait, why: v1alpha1.ReasonProgressing, says: "Secret keys (spec.video.credentialsSecretRef, spec.output.credentialsSecretRef) does not exist in the job's namespace", until: 300},
+		"but not beyond the deadline":               {job: keyed().Deadline(1010), status: running(-30), pod: hanging(-30), change: said(attempt.Unmounted{Secret: "keys"}), want: plan.KindWait, until: 10},
+		"a Secret that is missing for too long":     {job: keyed(), status: running(-600), pod: hanging(-600), change: said(attempt.Unmounted{Secret: "keys"}), want: plan.KindEndLook, why: v1alpha1.ReasonSecretMissing, says: "Secret keys"},
+		"a Secret that the job does not name":       {job: keyed(), status: running(-120), pod: hanging(-120), change: said(attempt.Unmounted{Secret: "other", Words: "w"}), want: plan.KindEndLook, why: v1alpha1.ReasonNoProgress, says: "The kubelet says: w"},
+		"a Secret that came late":                   {job: keyed(), status: running(-300), pod: pod().Node("n").Phase(corev1.PodRunning).Runs("lookup").With(begun(-20)), want: plan.KindWait, until: 100},
+		"a Secret that was missing before":          {job: keyed(), status: running(-100), pod: pod().Node("n").Phase(corev1.PodRunning).Runs("lookup"), change: said(attempt.Unmounted{Secret: "keys"}), want: plan.KindWait, says: "looking", until: 20},
 		"a look that takes too long":                {status: running(-120), pod: pod().Phase(corev1.PodRunning).Node("n"), want: plan.KindEndLook, why: v1alpha1.ReasonNoProgress, says: "2m0s"},
 		"suspend ends it":                           {job: job().Suspend(), status: running(-200), pod: pod().Phase(corev1.PodRunning).Node("n"), want: plan.KindEndLook, why: v1alpha1.ReasonSuspendedAttempt},
 		"the deadline ends it":                      {job: job().Deadline(1000), status: running(-3), pod: pod().Phase(corev1.PodRunning).Node("n"), want: plan.KindEndLook, why: v1alpha1.ReasonDeadlineExceeded},

@@ -10,7 +10,10 @@
 //     whose results nobody can take any more; the reason is recorded before the pod is deleted. Else it is waited for.
 //  3. So it is with the pod of the look, which is ended for suspend, the deadline,
 //     and its own bounds: LookPatience for a node and an image, LookTimeout for all.
-//     A look that was settled, or has no place beside attempts, is ended too.
+//     A look that was settled, or has no place beside attempts, is ended too. While a
+//     Secret of the job's does not exist, by the kubelet's word, the look waits for it
+//     as long as an attempt would, spec.startTimeoutSeconds, and refuses the job then:
+//     no attempt could start, and here no GPU is held.
 //  4. A suspended job launches nothing.
 //  5. What the look refused fails the job: no attempt could mend it.
 //  6. What the policy denies fails the job before any pod.

@@ -75,6 +75,10 @@ func TestNext(t *testing.T) {
 	stroe := func(s *v1alpha1.PoseJobSpec) {
 		s.Video.CredentialsSecretRef = &v1alpha1.SecretReference{Name: "stroe"}
 	}
+	missing := func(in plan.Input, secret string) plan.Input {
+		in.Attempts[len(in.Attempts)-1].Pod.Unmounted = attempt.Unmounted{Secret: secret, Words: `secret "` + secret + `" not found`}
+		return in
+	}
 	paced := func(in plan.Input, p plan.Pace) plan.Input {
 		in.Pace = &p
 		return in
@@ -193,6 +197,25 @@ func TestNext(t *testing.T) {
 		"a pod that a node cannot prepare in time is tried elsewhere": {
 			in:   input(job().Spec(stroe), first, secrets(pod(), -600)),
 			want: plan.KindEndPod, why: v1alpha1.ReasonPodNotStartable, says: "Secret stroe", action: v1alpha1.ActionRetryElsewhere,
+		},
+		"a Secret that is missing is named, by the kubelet's word": {
+			in:   missing(input(job().Spec(stroe), first, secrets(pod(), -40)), "stroe"),
+			want: plan.KindWait, why: v1alpha1.ReasonProgressing, says: "Secret stroe (spec.video.credentialsSecretRef) does not exist in the job's namespace", until: 560,
+		},
+		"a Secret that is missing for too long is not tried elsewhere": {
+			in:   missing(input(job().Spec(stroe), first, secrets(pod(), -600)), "stroe"),
+			want: plan.KindEndPod, why: v1alpha1.ReasonSecretMissing, says: "Secret stroe", action: "",
+		},
+		"a Secret that the job does not name decides nothing": {
+			in:   missing(input(job().Spec(stroe), first, secrets(pod(), -600)), "other"),
+			want: plan.KindEndPod, why: v1alpha1.ReasonPodNotStartable, says: `The kubelet says: secret "other" not found`, action: v1alpha1.ActionRetryElsewhere,
+		},
+		"a second node has less time to show what is missing": {
+			in: input(job().Spec(stroe), []v1alpha1.Attempt{
+				failed(1, "gpu", v1alpha1.ReasonPodNotStartable, func(a *v1alpha1.Attempt) { a.Action = v1alpha1.ActionRetryElsewhere }),
+				gen.Attempt(2, "gpu", v1alpha1.GPU, gen.Running("p1")),
+			}, secrets(pod(), -40).With(func(p *corev1.Pod) { p.Labels[v1alpha1.LabelAttempt] = "2" })),
+			want: plan.KindWait, says: "Secret stroe", until: 80,
 		},
 		"a pod that no node can prepare fails the job": {
 			in: input(job().Spec(stroe), []v1alpha1.Attempt{
@@ -529,6 +552,7 @@ func TestActionForKnowsEveryReasonOfTheAPI(t *testing.T) {
 		v1alpha1.ReasonDisrupted:            v1alpha1.ActionRetry,
 		v1alpha1.ReasonNoCapacity:           v1alpha1.ActionNextVariant,
 		v1alpha1.ReasonPodNotStartable:      v1alpha1.ActionNextVariant,
+		v1alpha1.ReasonSecretMissing:        v1alpha1.ActionFail,
 		v1alpha1.ReasonAdapterInvalid:       v1alpha1.ActionNextVariant,
 		v1alpha1.ReasonInputUnavailable:     v1alpha1.ActionFail,
 		v1alpha1.ReasonInputInvalid:         v1alpha1.ActionFail,

@@ -1,19 +1,19 @@
-// Package purge decides how the results of a PoseJob that is being deleted are
-// removed, where output.deletionPolicy says so. It is pure; its memory is the pods
-// themselves, which count their tries.
+// Package purge decides how the results of a PoseJob or a PoseBatch that is being
+// deleted are removed, where output.deletionPolicy says so. It is pure; its memory is
+// the pods themselves, which count their tries.
 //
 // # Rules, first match wins
 //
-//  1. A job whose policy is Retain by now is let go, whatever runs.
+//  1. An object whose policy is Retain by now is let go, whatever runs.
 //  2. Pods that may still write results end first, and are waited for.
-//  3. A deletion in the foreground first takes all that belongs to the job, one that
-//     orphans first lets go of it: until the garbage collector has done so, a new pod
-//     of the job would be taken as well, or be its own no more.
-//  4. A job that never had a pod has written nothing and is let go.
+//  3. A deletion in the foreground first takes all that belongs to the object, one
+//     that orphans first lets go of it: until the garbage collector has done so, a new
+//     pod of the object would be taken as well, or be its own no more.
+//  4. An object that has written nothing, as it never had a pod that could, is let go.
 //  5. The newest pod of the removal counts. While it lives it is waited for. When it
-//     says that all is removed, the job is let go. When it failed, or vanished, the
+//     says that all is removed, the object is let go. When it failed, or vanished, the
 //     next one follows after a pause that doubles with each try. It is never given
-//     up: a person lets the job go by the policy Retain.
+//     up: a person lets the object go by the policy Retain.
 package purge
 
 import (
@@ -70,11 +70,50 @@ const (
 	stuckTermination = 60 * time.Second
 )
 
-// WayOut is what a person can do, as a sentence.
-const WayOut = "To let the PoseJob go and keep its results, set spec.output.deletionPolicy to Retain"
+// Owner of results that go with it, as a decision sees it.
+type Owner struct {
+	Kind string // PoseJob or PoseBatch
+	URI  string // of its output
+	// Policy of its output, which a person may change until it is gone.
+	Policy     v1alpha1.DeletionPolicy
+	Finalizers []string
+	// Wrote says that it may have written something, even if no pod of it is left.
+	Wrote bool
+	// Secret by which its place is reached; empty where there is none.
+	Secret string
+}
 
-// Next decides on a job that is being deleted, with all pods of its own.
-func Next(job *v1alpha1.PoseJob, pods []corev1.Pod, now time.Time) Decision {
+const kindBatch = "PoseBatch"
+
+// OfJob gives a PoseJob as an owner.
+func OfJob(job *v1alpha1.PoseJob) Owner {
+	return owner("PoseJob", job.Spec.Output.URI, job.Spec.Output.DeletionPolicy, job.Spec.Output.CredentialsSecretRef, job.Finalizers,
+		len(job.Status.Attempts) > 0 || job.Status.Lookup != nil)
+}
+
+// OfBatch gives a PoseBatch as an owner. It makes no PoseJobs before its list of clips
+// is whole.
+func OfBatch(b *v1alpha1.PoseBatch) Owner {
+	return owner(kindBatch, b.Spec.Output.URI, b.Spec.Output.DeletionPolicy, b.Spec.Output.CredentialsSecretRef, b.Finalizers,
+		b.Status.Listing != nil && b.Status.Listing.CompletionTime != nil)
+}
+
+func owner(kind, uri string, policy v1alpha1.DeletionPolicy, secret *v1alpha1.SecretReference, finalizers []string, wrote bool) Owner {
+	o := Owner{Kind: kind, URI: uri, Policy: policy, Finalizers: finalizers, Wrote: wrote}
+	if secret != nil {
+		o.Secret = secret.Name
+	}
+	return o
+}
+
+// WayOut is what a person can do about an object of that kind, as a sentence.
+func WayOut(kind string) string {
+	return "To let the " + kind + " go and keep its results, set spec.output.deletionPolicy to Retain"
+}
+
+// Next decides on an object that is being deleted, with all its pods that may write
+// results or remove them.
+func Next(o Owner, pods []corev1.Pod, now time.Time) Decision {
 	var purges, writers []attempt.Pod
 	for i := range pods {
 		p := attempt.View(&pods[i])
@@ -86,24 +125,24 @@ func Next(job *v1alpha1.PoseJob, pods []corev1.Pod, now time.Time) Decision {
 		}
 	}
 	switch {
-	case job.Spec.Output.DeletionPolicy != v1alpha1.DeletionDelete:
+	case o.Policy != v1alpha1.DeletionDelete:
 		return Decision{Kind: KindLetGo, End: ending(purges)}
 	case len(writers) > 0:
-		return endWriters(writers, now)
-	case slices.Contains(job.Finalizers, metav1.FinalizerDeleteDependents), slices.Contains(job.Finalizers, metav1.FinalizerOrphanDependents):
-		return Decision{Kind: KindWait, Reason: v1alpha1.ReasonDeleting, Message: "the garbage collector deletes or orphans the PoseJob's pods first, as was asked for (foreground or orphan deletion)", Until: now.Add(foregroundLook)}
-	case len(job.Status.Attempts) == 0 && job.Status.Lookup == nil && len(pods) == 0:
+		return o.endWriters(writers, now)
+	case slices.Contains(o.Finalizers, metav1.FinalizerDeleteDependents), slices.Contains(o.Finalizers, metav1.FinalizerOrphanDependents):
+		return Decision{Kind: KindWait, Reason: v1alpha1.ReasonDeleting, Message: "the garbage collector deletes or orphans first what belongs to the " + o.Kind + ", as was asked for (foreground or orphan deletion)", Until: now.Add(foregroundLook)}
+	case !o.Wrote && (o.Kind == kindBatch || len(pods) == 0):
 		return Decision{Kind: KindLetGo}
 	case len(purges) == 0:
-		return Decision{Kind: KindCreate, Try: 1, Reason: v1alpha1.ReasonDeleting, Message: "the results at " + job.Spec.Output.URI + " are being removed"}
+		return Decision{Kind: KindCreate, Try: 1, Reason: v1alpha1.ReasonDeleting, Message: "the results at " + o.URI + " are being removed"}
 	}
 	slices.SortFunc(purges, func(a, b attempt.Pod) int { return int(try(pods, a) - try(pods, b)) })
 	newest := purges[len(purges)-1]
 	d := Decision{Try: try(pods, newest), End: ending(purges[:len(purges)-1])}
 	if newest.Live() {
-		d.Kind, d.Reason, d.Message = KindWait, v1alpha1.ReasonDeleting, "the results at "+job.Spec.Output.URI+" are being removed"
-		if why := notStarting(job, newest); why != "" {
-			d.Reason, d.Message = v1alpha1.ReasonDeletionFailed, fmt.Sprintf("pod %s, which removes the results at %s, does not start: %s. %s", newest.Name, job.Spec.Output.URI, why, WayOut)
+		d.Kind, d.Reason, d.Message = KindWait, v1alpha1.ReasonDeleting, "the results at "+o.URI+" are being removed"
+		if why := notStarting(o, newest); why != "" {
+			d.Reason, d.Message = v1alpha1.ReasonDeletionFailed, fmt.Sprintf("pod %s, which removes the results at %s, does not start: %s. %s", newest.Name, o.URI, why, WayOut(o.Kind))
 		}
 		return d
 	}
@@ -113,7 +152,7 @@ func Next(job *v1alpha1.PoseJob, pods []corev1.Pod, now time.Time) Decision {
 	}
 	due := endOf(newest, now).Add(pause(d.Try))
 	d.Reason = v1alpha1.ReasonDeletionFailed
-	d.Message = fmt.Sprintf("try %d to remove the results at %s failed: %s. The next one comes at %s. %s", d.Try, job.Spec.Output.URI, lastWords(newest), due.UTC().Format(time.RFC3339), WayOut)
+	d.Message = fmt.Sprintf("try %d to remove the results at %s failed: %s. The next one comes at %s. %s", d.Try, o.URI, lastWords(newest), due.UTC().Format(time.RFC3339), WayOut(o.Kind))
 	if now.Before(due) {
 		d.Kind, d.Until = KindWait, due
 		return d
@@ -133,7 +172,7 @@ func ending(pods []attempt.Pod) []attempt.Pod {
 	return out
 }
 
-func endWriters(writers []attempt.Pod, now time.Time) Decision {
+func (o Owner) endWriters(writers []attempt.Pod, now time.Time) Decision {
 	d := Decision{Kind: KindWait, Reason: v1alpha1.ReasonDeleting, Message: fmt.Sprintf("pod %s ends first, so that it writes nothing behind the removal", writers[0].Name)}
 	if d.End = ending(writers); len(d.End) > 0 {
 		d.Kind = KindEnd
@@ -147,7 +186,7 @@ func endWriters(writers []attempt.Pod, now time.Time) Decision {
 		}
 		d.Reason, d.Until = v1alpha1.ReasonWaitingForTermination, time.Time{}
 		d.Message = fmt.Sprintf("pod %s on node %s should have ended by %s and may still write results; it is never deleted by force. If the node is gone for good, delete the node object. %s",
-			p.Name, p.Node, p.DeletingSince.UTC().Format(time.RFC3339), WayOut)
+			p.Name, p.Node, p.DeletingSince.UTC().Format(time.RFC3339), WayOut(o.Kind))
 		return d
 	}
 	return d
@@ -189,7 +228,7 @@ func endOf(p attempt.Pod, now time.Time) time.Time {
 
 // notStarting says why a live pod does not run, if it does not and somebody must
 // mend that.
-func notStarting(job *v1alpha1.PoseJob, p attempt.Pod) string {
+func notStarting(o Owner, p attempt.Pod) string {
 	if p.Unschedulable != "" && p.Node == "" {
 		return "no node takes it: " + failure.Clean(p.Unschedulable, 400)
 	}
@@ -205,8 +244,8 @@ func notStarting(job *v1alpha1.PoseJob, p attempt.Pod) string {
 		return ""
 	}
 	why := fmt.Sprintf("node %s has not prepared its volumes or its network yet", p.Node)
-	if s := job.Spec.Output.CredentialsSecretRef; s != nil {
-		why += fmt.Sprintf(". Does Secret %s exist in the job's namespace?", s.Name)
+	if o.Secret != "" {
+		why += fmt.Sprintf(". Does Secret %s exist in the namespace?", o.Secret)
 	}
 	return strings.TrimSuffix(why, ".")
 }

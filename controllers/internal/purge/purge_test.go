@@ -111,7 +111,7 @@ func TestNext(t *testing.T) {
 			for _, p := range c.pods {
 				pods = append(pods, p.Build())
 			}
-			d := purge.Next(job, pods, gen.Now)
+			d := purge.Next(purge.OfJob(job), pods, gen.Now)
 			if d.Kind != c.want || d.Try != c.try || (c.want != purge.KindLetGo && d.Reason != c.reason) || (d.Report != nil) != c.report {
 				t.Fatalf("Next = %s, try %d, %s (%s) %v, want %s, try %d, %s", d.Kind, d.Try, d.Reason, d.Message, d.Report, c.want, c.try, c.reason)
 			}
@@ -158,7 +158,7 @@ func TestItEndsOnceThePlaceAnswers(t *testing.T) {
 	job.Spec.Output.DeletionPolicy = v1alpha1.DeletionDelete
 	now, pods := gen.Now, []corev1.Pod(nil)
 	for range 200 {
-		d := purge.Next(job, pods, now)
+		d := purge.Next(purge.OfJob(job), pods, now)
 		switch d.Kind {
 		case purge.KindLetGo:
 			return

@@ -92,6 +92,9 @@ func (r *renderer) config(role report.Role) report.Config {
 	if owner := metav1.GetControllerOf(r.job); owner != nil && owner.Kind == "PoseBatch" {
 		c.Job.Batch = owner.Name
 	}
+	if r.queue != nil && inQueue[role] {
+		c.Queue = r.queue
+	}
 	return c
 }
 
@@ -219,7 +222,8 @@ func (r *renderer) deliver() (corev1.Container, error) {
 	}
 	c, err := r.runner(attempt.ContainerDeliver, r.settings.RunnerImage, cfg, deliverMemory, smallCPU)
 	c.VolumeMounts = []corev1.VolumeMount{
-		{Name: volumeInput, MountPath: report.InputDir, ReadOnly: true},
+		// In a queue it says there which clips are done.
+		{Name: volumeInput, MountPath: report.InputDir, ReadOnly: r.queue == nil},
 		{Name: volumeOutput, MountPath: report.OutputDir, ReadOnly: true},
 	}
 	if r.watched() {
@@ -233,19 +237,8 @@ func (r *renderer) deliver() (corev1.Container, error) {
 
 // provenance of the attempt's result.
 func (r *renderer) provenance() report.Provenance {
-	p := report.Provenance{
-		VideoURI: r.job.Spec.Video.URI, Engine: r.engine.Name, EngineGeneration: r.engine.Generation,
-		Variant: r.variant.Name, Device: string(r.variant.Device), Image: r.variant.Image,
-		Parameters: reuse.Parameters(r.job), Request: r.request,
-		OperatorVersion: r.settings.OperatorVersion,
-	}
-	p.Recipe, _ = reuse.Recipe(r.job, r.engine, r.variant)
-	if r.variant.Adapter != nil {
-		p.AdapterImage = r.variant.Adapter.Image
-	}
-	if b := r.job.Spec.Video.Boxes; b != nil {
-		p.BoxesURI = b.URI
-	}
+	p := reuse.Made(r.job, r.engine, r.variant)
+	p.Request, p.OperatorVersion = r.request, r.settings.OperatorVersion
 	for _, a := range r.job.Status.Attempts {
 		if a.Number < r.attempt.Number {
 			p.Attempts = append(p.Attempts, report.AttemptSummary{Number: a.Number, Variant: a.Variant, Device: string(a.Device), Reason: a.Reason})
@@ -316,7 +309,7 @@ func (r *renderer) engineContainer() corev1.Container {
 func (r *renderer) watchedEngine() (corev1.Container, error) {
 	cfg := r.config(report.RoleExec)
 	cfg.Exec = &report.ExecConfig{
-		Command:             r.resolve(r.variant.Command),
+		Command:             r.command(),
 		ProgressPattern:     r.engine.Spec.ProgressPattern,
 		StallTimeoutSeconds: r.job.Spec.StallTimeoutSeconds,
 		AllowNetwork:        r.variant.AllowNetwork,
@@ -446,17 +439,13 @@ func (r *renderer) engineResources() corev1.ResourceRequirements {
 	if m, ok := out.Limits[corev1.ResourceMemory]; ok {
 		out.Requests[corev1.ResourceMemory] = m
 	}
-	// The pod's emptyDirs count against the sum of its containers' limits: the
-	// source, what prepare makes of it, and the output.
-	disk := twice(*r.scratch())
-	disk.Add(*r.scratch())
+	// The pod's emptyDirs count against the sum of its containers' limits.
+	disk := r.inputSize()
+	disk.Add(r.outputSize())
 	disk.Add(ownLayer)
 	disk.Add(tmpSize)
 	if r.variant.Adapter != nil {
 		disk.Add(adapterSize)
-	}
-	if r.job.Spec.Video.Boxes != nil {
-		disk.Add(boxesSize)
 	}
 	out.Limits[corev1.ResourceEphemeralStorage] = disk
 	if _, ok := out.Requests[corev1.ResourceEphemeralStorage]; !ok {

@@ -129,8 +129,11 @@ func secretVolumes(pod *corev1.Pod) map[string]bool {
 // mountsOnly: a secret or token reaches exactly the container that needs it.
 func mountsOnly(t *testing.T, c corev1.Container, secrets map[string]bool) {
 	t.Helper()
-	allowed := map[string][]string{"fetch": {"input-credentials", "boxes-credentials", "progress-token"}, "deliver": {"output-credentials", "progress-token"}}
-	claims := map[string]string{"/pose/claims/in": "fetch", "/pose/claims/boxes": "fetch", "/pose/claims/out": "deliver"}
+	allowed := map[string][]string{
+		"fetch": {"input-credentials", "boxes-credentials", "progress-token"}, "deliver": {"output-credentials", "progress-token"},
+		"lookup": {"input-credentials", "output-credentials"},
+	}
+	claims := map[string][]string{"/pose/claims/in": {"fetch", "lookup"}, "/pose/claims/boxes": {"fetch"}, "/pose/claims/out": {"deliver", "lookup"}}
 	for _, m := range c.VolumeMounts {
 		if secrets[m.Name] && !slices.Contains(allowed[c.Name], m.Name) {
 			t.Errorf("container %s mounts %s", c.Name, m.Name)
@@ -138,8 +141,7 @@ func mountsOnly(t *testing.T, c corev1.Container, secrets map[string]bool) {
 		if secrets[m.Name] && !m.ReadOnly {
 			t.Errorf("container %s mounts %s writable", c.Name, m.Name)
 		}
-		owner, known := claims[m.MountPath]
-		if strings.HasSuffix(m.Name, "-claim") && (!known || owner != c.Name || m.ReadOnly != (owner == "fetch")) {
+		if strings.HasSuffix(m.Name, "-claim") && (!slices.Contains(claims[m.MountPath], c.Name) || m.ReadOnly != (m.MountPath != "/pose/claims/out")) {
 			t.Errorf("container %s mounts %s as %s, read-only %t", c.Name, m.Name, m.MountPath, m.ReadOnly)
 		}
 		if c.Name == "engine" && (m.MountPath == report.BinDir || m.MountPath == report.InputDir || m.MountPath == report.AdapterDir) && !m.ReadOnly {
@@ -294,7 +296,7 @@ func configArrives(t *testing.T, c corev1.Container, e *v1alpha1.PoseEngine) {
 	if err != nil {
 		t.Fatalf("container %s: %v", c.Name, err)
 	}
-	if want := map[string]report.Role{"copy": "copy", "adapter": "adapter", "fetch": "fetch", "prepare": "prepare", "engine": "exec", "deliver": "deliver"}[c.Name]; cfg.Role != want {
+	if want := map[string]report.Role{"copy": "copy", "adapter": "adapter", "fetch": "fetch", "prepare": "prepare", "engine": "exec", "deliver": "deliver", "lookup": "lookup"}[c.Name]; cfg.Role != want {
 		t.Errorf("container %s has role %s", c.Name, cfg.Role)
 	}
 	if (cfg.Progress != nil) != slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == "progress-token" }) {

@@ -49,29 +49,40 @@ func AttemptPrefix(job *v1alpha1.PoseJob) string { return shortUID(job) + "-" }
 
 // Wanted says which results a look may take.
 type Wanted struct {
-	Request    string
-	Recipes    []string
+	Request string
+	Recipes []string
+	// First is what a result of the first variant would say of how it came to be.
+	First      *report.Provenance
 	Candidates []report.ResultRef
 }
 
 // Lookup is the pod that looks at the job's places before any attempt.
 func Lookup(job *v1alpha1.PoseJob, want Wanted, s Settings) (*corev1.Pod, error) {
 	r := renderer{job: job, settings: s, places: allPlaces(job)}
-	out, v := job.Spec.Output, job.Spec.Video
+	return r.placesPod(LookupName(job), v1alpha1.PurposeLookup, attempt.ContainerLookup, r.lookupConfig(want), r.lookupMounts(), lookupPodSeconds+job.Spec.StartTimeoutSeconds)
+}
+
+func (r *renderer) lookupConfig(want Wanted) report.Config {
+	out, v := r.job.Spec.Output, r.job.Spec.Video
 	cfg := r.config(report.RoleLookup)
 	cfg.Lookup = &report.LookupConfig{
 		Video: report.LookupInput{URI: v.URI, SHA256: v.SHA256, MaxBytes: r.maxVideoBytes(), ScratchBound: r.scratchBound(), PVCMount: mountOf(v.URI, pvcInputMount)},
 		URI:   strings.TrimRight(out.URI, "/"), PVCMount: mountOf(out.URI, pvcOutputMount),
-		Overwrite: out.Overwrite == v1alpha1.Allow, MaxBytes: r.scratch().Value(), Store: s.Store,
-		AttemptID: AttemptID(job, 0), Request: want.Request, Recipes: want.Recipes, Candidates: want.Candidates,
+		Overwrite: out.Overwrite == v1alpha1.Allow, MaxBytes: r.scratch().Value(), Store: r.settings.Store,
+		AttemptID: AttemptID(r.job, 0), Request: want.Request, Recipes: want.Recipes, First: want.First, Candidates: want.Candidates,
 		TimeoutSeconds: LookupTimeoutSeconds,
 	}
 	if b := v.Boxes; b != nil {
 		cfg.Lookup.Boxes = &report.LookupInput{URI: b.URI, SHA256: b.SHA256, MaxBytes: MaxBoxesBytes, PVCMount: mountOf(b.URI, pvcBoxesMount)}
 	}
-	mounts := append(r.inputMounts(), secretMount(outputPlace(job), report.OutputCredentialsDir)...)
-	mounts = append(mounts, r.claimMount(out.URI, pvcOutputMount, false)...)
-	return r.placesPod(LookupName(job), v1alpha1.PurposeLookup, attempt.ContainerLookup, cfg, mounts, lookupPodSeconds)
+	return cfg
+}
+
+// lookupMounts are all places of the job, those that are read and the one that is
+// written.
+func (r *renderer) lookupMounts() []corev1.VolumeMount {
+	mounts := append(r.inputMounts(), secretMount(outputPlace(r.job), report.OutputCredentialsDir)...)
+	return append(mounts, r.claimMount(r.job.Spec.Output.URI, pvcOutputMount, false)...)
 }
 
 // Purge is the pod that removes what the job wrote. It belongs to the job and yet is

@@ -1,5 +1,6 @@
 // Package render makes the pods of a job: those of its attempts, the one that looks
-// at its places before, and the one that removes its results. It is a pure function:
+// at its places before, and the one that removes its results; and the pod that works
+// through many clips of a batch. It is a pure function:
 // the same job, engine, attempt and settings give the same pod.
 //
 // # What holds for every pod
@@ -9,7 +10,8 @@
 //     unless its variant allows them.
 //   - Credentials are mounted as files into exactly the container that needs
 //     them: the video's and the boxes' into fetch, the output's into deliver. The
-//     look has all of them, the removal the output's; both run our code alone.
+//     look has all of them, the removal the output's; both run our code alone. So it
+//     is in the pod of many clips, where the look is a container beside the others.
 //   - What a cloud injects for the pod's service account is kept out of every
 //     container that does not read or write a place, by the annotations that the
 //     clouds' webhooks heed.
@@ -110,6 +112,8 @@ type renderer struct {
 	settings Settings
 	// places that the pod reads and writes.
 	places []place
+	// queue of clips that the pod works through; nil where it has one video.
+	queue *report.QueueConfig
 }
 
 // template is the job's own, never nil.

@@ -39,15 +39,10 @@ const (
 )
 
 func (r *renderer) volumes() []corev1.Volume {
-	scratch := *r.scratch()
-	input := twice(scratch) // the source and what prepare makes of it
-	if r.job.Spec.Video.Boxes != nil {
-		input.Add(boxesSize)
-	}
 	v := []corev1.Volume{
 		emptyDir(volumeBin, binSize),
-		emptyDir(volumeInput, input),
-		emptyDir(volumeOutput, scratch),
+		emptyDir(volumeInput, r.inputSize()),
+		emptyDir(volumeOutput, r.outputSize()),
 	}
 	if r.variant.Adapter != nil {
 		v = append(v, emptyDir(volumeAdapter, adapterSize))
@@ -91,10 +86,33 @@ func (r *renderer) progressMount() []corev1.VolumeMount {
 	return []corev1.VolumeMount{{Name: volumeProgress, MountPath: path.Dir(report.ProgressTokenFile), ReadOnly: true}}
 }
 
-func twice(q resource.Quantity) resource.Quantity {
-	d := q.DeepCopy()
-	d.Add(q)
-	return d
+// inputSize holds the source and what prepare makes of it: of one video, or of as
+// many as lie in the pod of a queue at once, where deliver copies what one clip's
+// engine wrote beside them before it judges that.
+func (r *renderer) inputSize() resource.Quantity {
+	size := times(2, *r.scratch())
+	if r.queue != nil {
+		size = times(2*report.QueueWindow+1, *r.scratch())
+	}
+	if r.job.Spec.Video.Boxes != nil {
+		size.Add(boxesSize)
+	}
+	return size
+}
+
+func (r *renderer) outputSize() resource.Quantity {
+	if r.queue != nil {
+		return times(report.QueueWindow, *r.scratch())
+	}
+	return *r.scratch()
+}
+
+func times(n int, q resource.Quantity) resource.Quantity {
+	sum := q.DeepCopy()
+	for range n - 1 {
+		sum.Add(q)
+	}
+	return sum
 }
 
 func emptyDir(name string, limit resource.Quantity) corev1.Volume {
@@ -198,12 +216,12 @@ func secretMount(p place, path string) []corev1.VolumeMount {
 
 // mounted says whether what uri names is mounted rather than asked for over the
 // network.
-func mounted(uri string) bool { return report.Claim(uri) != "" || image(uri) != "" }
+func mounted(uri string) bool { return Mount(uri) != "" }
 
 // claimMount of the claim or image that uri lies on; nothing where it lies on none.
 func (r *renderer) claimMount(uri, path string, readOnly bool) []corev1.VolumeMount {
 	for _, p := range r.places {
-		if mounted(uri) && report.Claim(p.uri) == report.Claim(uri) && image(p.uri) == image(uri) {
+		if mounted(uri) && Mount(p.uri) == Mount(uri) {
 			return []corev1.VolumeMount{{Name: p.claimVolume, MountPath: path, ReadOnly: readOnly}}
 		}
 	}
@@ -217,4 +235,15 @@ func modelSource(m v1alpha1.ModelVolume) corev1.VolumeSource {
 		return corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: m.Image}}
 	}
 	return corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: m.PersistentVolumeClaim, ReadOnly: true}}
+}
+
+// Mount names the claim or image that uri lies on; empty where it lies on none.
+func Mount(uri string) string {
+	if claim := report.Claim(uri); claim != "" {
+		return "claim " + claim
+	}
+	if reference := image(uri); reference != "" {
+		return "image " + reference
+	}
+	return ""
 }

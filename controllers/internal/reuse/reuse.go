@@ -151,6 +151,23 @@ func Recipe(job *v1alpha1.PoseJob, engine *v1alpha1.PoseEngine, variant *v1alpha
 	return digestOf(r), ""
 }
 
+// Made is what a result of the job by one variant of an engine says of how it came to
+// be, as far as job and engine tell.
+func Made(job *v1alpha1.PoseJob, engine *v1alpha1.PoseEngine, variant *v1alpha1.Variant) report.Provenance {
+	p := report.Provenance{
+		VideoURI: job.Spec.Video.URI, Engine: engine.Name, EngineGeneration: engine.Generation,
+		Variant: variant.Name, Device: string(variant.Device), Image: variant.Image, Parameters: Parameters(job),
+	}
+	p.Recipe, _ = Recipe(job, engine, variant)
+	if variant.Adapter != nil {
+		p.AdapterImage = variant.Adapter.Image
+	}
+	if b := job.Spec.Video.Boxes; b != nil {
+		p.BoxesURI = b.URI
+	}
+	return p
+}
+
 // pinned images are the same for ever.
 var pinned = regexp.MustCompile(`@sha256:[0-9a-f]{64}$`)
 

@@ -1,7 +1,5 @@
-// Package beneath opens and makes files below a folder without ever following a
-// link. It walks one component at a time with O_NOFOLLOW, which is what openat2
-// with RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS does, and also works under container
-// runtimes whose seccomp profile refuses openat2.
+//go:build !windows
+
 package beneath
 
 import (
@@ -18,12 +16,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// ErrLink says that a component of a path is a symbolic link.
-var ErrLink = errors.New("is a symbolic link, which is not followed")
-
-// ErrNotRegular says that a path is no regular file.
-var ErrNotRegular = errors.New("is not a regular file")
 
 // Open opens the regular file rel below dir for reading.
 func Open(dir, rel string) (*os.File, error) {
@@ -180,14 +172,6 @@ func fillAndSync(f *os.File, fill func(*os.File) error) error {
 		err = cerr
 	}
 	return err
-}
-
-// split gives the components of rel, none of which leads upwards.
-func split(rel string) ([]string, error) {
-	if !filepath.IsLocal(rel) || filepath.Clean(rel) == "." || strings.ContainsRune(rel, 0) {
-		return nil, fmt.Errorf("path %q does not name a file below its folder", rel)
-	}
-	return strings.Split(filepath.Clean(rel), "/"), nil
 }
 
 // walk opens the folder that parts lead to; make creates what is missing.

@@ -1,3 +1,5 @@
+//go:build !windows
+
 package beneath
 
 import (
@@ -11,20 +13,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// MaxDepth bounds how many folders deep List goes: each level holds a
-// descriptor.
-const MaxDepth = 64
-
-// ErrDepth says that folders lie deeper in each other than MaxDepth.
-var ErrDepth = errors.New("has folders deeper in each other than are followed")
-
-// File is one regular file that List found.
-type File struct {
-	Path    string // relative to the folder that was listed
-	Size    int64
-	ModTime time.Time
-}
 
 // List calls each for every regular file below the folder rel of dir ("" is dir
 // itself), hidden and temporary ones too, until it returns an error. Links,

@@ -49,21 +49,16 @@ func (r *Role) Run(ctx context.Context) (*report.Termination, error) {
 	if !result.ValidAttemptID(r.Config.AttemptID) {
 		return t, outcome.Failf(report.ReasonConfig, "attempt id %q cannot be a folder's name", r.Config.AttemptID)
 	}
-	facts, err := readFacts(r.Layout.FactsFile)
+	m, err := r.manifest()
 	if err != nil {
 		return t, err
-	}
-	m := result.Manifest{
-		APIVersion: result.APIVersion, Kind: result.KindManifest, Version: result.ManifestVersion, Job: r.Job, AttemptID: r.Config.AttemptID,
-		Video: facts, Provenance: r.Config.Provenance, RunnerVersion: version.Version, StartedAt: stamp(time.Now()),
-		FetchedAt: modified(r.Layout.SourceFacts), PreparedAt: modified(r.Layout.FactsFile),
 	}
 	// Before the engine has cost anything: a place that refuses now refuses later.
 	if err := r.refused(ctx, m); err != nil {
 		return t, err
 	}
 	if !r.Config.EngineEnded {
-		engine, why, err := r.await(ctx, facts)
+		engine, why, err := r.await(ctx, m.Video)
 		if why != "" || err != nil {
 			if err == nil {
 				t.Result, t.Message = report.ResultSkipped, why
@@ -79,6 +74,17 @@ func (r *Role) Run(ctx context.Context) (*report.Termination, error) {
 		r.diagnostics(ctx)
 	}
 	return t, err
+}
+
+// manifest begins what is said of the result: all that is known before the engine
+// has ended.
+func (r *Role) manifest() (result.Manifest, error) {
+	facts, err := readFacts(r.Layout.FactsFile)
+	return result.Manifest{
+		APIVersion: result.APIVersion, Kind: result.KindManifest, Version: result.ManifestVersion, Job: r.Job, AttemptID: r.Config.AttemptID,
+		Video: facts, Provenance: r.Config.Provenance, RunnerVersion: version.Version, StartedAt: stamp(time.Now()),
+		FetchedAt: modified(r.Layout.SourceFacts), PreparedAt: modified(r.Layout.FactsFile),
+	}, err
 }
 
 // checkTime bounds the first look at the place of the results.
@@ -160,6 +166,9 @@ func (r *Role) result(ctx context.Context, m result.Manifest) (*report.DeliveryR
 		return nil, err
 	}
 	defer j.close()
+	if err := j.addTimes(ctx, r.Layout.FrameTimes(), m.Video.Frames); err != nil {
+		fmt.Fprintf(r.Log, "pose-runner: the times of the frames are left out: %s\n", clean.Line(err.Error(), 300))
+	}
 	if !j.proven {
 		return nil, outcome.Failf(report.ReasonOutputInvalid, "no output proves that all %d frames were covered: an engine needs a required output of format %s", m.Video.Frames, report.FormatPoseJSON)
 	}
@@ -249,6 +258,9 @@ func (r *Role) diagnostics(ctx context.Context) {
 			return err
 		}
 		defer func() { _ = u.sink.Close() }()
+		if err := u.own(ctx); err != nil {
+			return err
+		}
 		n := min(info.Size(), maxDiagnostics)
 		o := storage.Object{Key: u.folder() + "/engine.log", Size: n, MediaType: "text/plain; charset=utf-8"}
 		return u.retry(ctx, func(ctx context.Context) error {

@@ -56,6 +56,7 @@ var mediaTypes = map[report.OutputFormat]string{
 	report.FormatSMPLNPZ:  "application/zip", // what .npz is
 	report.FormatMP4:      "video/mp4",
 	report.FormatPNG:      "image/png",
+	formatFrameTimes:      "application/json",
 	report.FormatOpaque:   "application/octet-stream",
 }
 
@@ -117,7 +118,7 @@ func open(dir string, spec report.OutputFile) (*output, error) {
 	f, err := beneath.Open(dir, spec.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && spec.Required:
-		return nil, invalid(spec, "a %s file was expected, the engine ended with exit code 0 and wrote none: %w", spec.Format, fs.ErrNotExist)
+		return nil, invalid(spec, "a %s file was expected, and the engine says that all went well and wrote none: %w", spec.Format, fs.ErrNotExist)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	case errors.Is(err, fs.ErrPermission):
@@ -163,6 +164,11 @@ func (j *judgement) check(ctx context.Context, i int, facts report.VideoFacts) e
 	if err != nil {
 		return err
 	}
+	return o.digest(ctx)
+}
+
+// digest of the whole file.
+func (o *output) digest(ctx context.Context) error {
 	h := sha256.New()
 	n, err := io.Copy(h, reader(ctx, o))
 	if err != nil {

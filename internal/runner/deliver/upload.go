@@ -110,6 +110,9 @@ func (u *uploader) all(ctx context.Context, j *judgement, m result.Manifest) (*r
 	if err != nil {
 		return nil, u.expired(err)
 	}
+	if err := u.own(ctx); err != nil {
+		return nil, err
+	}
 	for i := range j.outputs {
 		if err := u.file(ctx, &j.outputs[i]); err != nil {
 			return nil, err
@@ -122,6 +125,16 @@ func (u *uploader) all(ctx context.Context, j *judgement, m result.Manifest) (*r
 		return verify.SetPointer(ctx, u.sink, u.pointer(m, rep.ManifestSHA256), u.cfg.Overwrite, u.log)
 	})
 	return rep, err
+}
+
+// own leaves word of whose the attempt's folder is before anything lies in it, where
+// a batch is the owner's owner: what is removed with the batch must be known without a
+// manifest.
+func (u *uploader) own(ctx context.Context) error {
+	if u.job.Batch == "" {
+		return nil
+	}
+	return verify.Own(ctx, u.sink, u.folder(), u.job)
 }
 
 // pointer that leads to this attempt.

@@ -93,7 +93,7 @@ func TestDeviceUsedOfAProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{"nvidia0": report.DeviceGPU, "nvidiactl": report.DeviceCPU} {
-		p, err := launch(child.Spec{Path: "/bin/sh", Args: []string{"sh", "-c", "exec 7<" + filepath.Join(root, "dev", name) + "; sleep 60 & echo ready; wait"}}, os.Environ())
+		p, err := launch(child.Spec{Path: "/bin/sh", Args: []string{"sh", "-c", "exec 7<" + filepath.Join(root, "dev", name) + "; sleep 60 & echo ready; wait"}}, os.Environ(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/pose-dev/pose-operator/internal/report"
 	"github.com/pose-dev/pose-operator/internal/runner/layout"
 	"github.com/pose-dev/pose-operator/internal/runner/outcome"
+	"github.com/pose-dev/pose-operator/internal/runner/queue"
 )
 
 const (
@@ -58,6 +59,7 @@ type runner struct {
 	process *process
 	obs     *observer
 	pre     *preflight // nil while it is the engine that runs
+	work    *work      // nil where there is one video
 
 	started time.Time
 	sent    time.Time // last report to deliver
@@ -69,11 +71,16 @@ type runner struct {
 
 // Run runs the engine until it ends. Cancelling ctx is the pod's SIGTERM.
 func Run(ctx context.Context, cfg report.ExecConfig, l layout.Layout, stdout io.Writer, term *outcome.Writer) (Result, error) {
+	return whole(ctx, &runner{cfg: cfg, l: l, stdout: stdout, term: term})
+}
+
+// whole is one run, from the first word to deliver to the last.
+func whole(ctx context.Context, r *runner) (Result, error) {
 	// The engine runs as the same user; it must not read or write our memory,
 	// from where the network could be reached.
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	now := time.Now()
-	r := &runner{cfg: cfg, l: l, stdout: stdout, term: term, started: now, meter: newMeter(), obs: newObserver("/", askTool(cfg))}
+	r.started, r.meter, r.obs = now, newMeter(), newObserver("/", askTool(r.cfg))
 	r.obs.start()
 	res, err := r.run(ctx, now)
 	r.obs.close()
@@ -100,22 +107,34 @@ func (r *runner) run(ctx context.Context, now time.Time) (Result, error) {
 	if r.log, err = openLog(r.l.Diagnostics, keepLog); err != nil {
 		fmt.Fprintf(r.stdout, "pose-runner: the engine's log is not kept for upload: %v\n", err)
 	}
+	if r.work != nil {
+		return r.queue(ctx)
+	}
+	return r.engine(ctx, nil)
+}
+
+// engine runs the preflight and then the engine itself.
+func (r *runner) engine(ctx context.Context, stdin *os.File) (Result, error) {
 	if p := r.cfg.Preflight; p != nil {
 		if res, passed, err := r.preflight(ctx, *p); !passed {
 			return res, err
 		}
 	}
 	r.write(time.Now())
-	if err = r.start(r.cfg.Command); err != nil {
+	if err := r.start(r.cfg.Command, stdin); err != nil {
 		fmt.Fprintf(r.stdout, "pose-runner: %v\n", err)
-		return failed, err
+		return Result{ExitCode: 1}, err
+	}
+	if stdin != nil {
+		stdin.Close() // it is the engine's now: one that closes it is seen
+		r.work.started(time.Now())
 	}
 	return r.follow(ctx)
 }
 
 // start starts the engine, or its preflight.
-func (r *runner) start(command []string) error {
-	p, err := start(r.cfg, command, engineEnv(os.Environ()))
+func (r *runner) start(command []string, stdin *os.File) error {
+	p, err := start(r.cfg, command, engineEnv(os.Environ()), stdin)
 	if err != nil {
 		return err
 	}
@@ -153,9 +172,11 @@ func (r *runner) follow(ctx context.Context) (Result, error) {
 // is read.
 func (r *runner) watch(ctx context.Context, chunks <-chan []byte, ended <-chan waited) waited {
 	lines := &splitter{line: func(s string) {
-		if now := time.Now(); r.track.Line(now, s) {
+		now := time.Now()
+		if r.track.Line(now, s) {
 			r.stageChanged(now)
 		}
+		r.answer(now, s)
 	}}
 	defer lines.Flush()
 	tick := time.NewTicker(sampleEvery)
@@ -178,6 +199,8 @@ func (r *runner) watch(ctx context.Context, chunks <-chan []byte, ended <-chan w
 				continue
 			}
 			r.take(b, lines)
+		case c, ok := <-r.offered(ended != nil && stop != nil):
+			r.hand(time.Now(), c, ok)
 		case last = <-ended:
 			if chunks == nil || last.err != nil {
 				return last
@@ -194,6 +217,7 @@ func (r *runner) watch(ctx context.Context, chunks <-chan []byte, ended <-chan w
 		case now := <-tick.C:
 			if ended != nil {
 				begun = r.checkStall(now, begun)
+				r.checkFarewell(now)
 			}
 			r.tick(now)
 		}
@@ -211,6 +235,7 @@ func (r *runner) tick(now time.Time) {
 	if r.hurried = 0; grown || r.late {
 		r.write(now)
 	}
+	r.makeRoom()
 }
 
 // stageChanged leaves word of a new stage at once: its first act may be the last.
@@ -243,10 +268,14 @@ func (r *runner) checkStall(now, begun time.Time) time.Time {
 	}
 	limit := r.track.StallLimit()
 	switch {
+	case r.idle():
+		return begun
 	case limit > 0 && r.track.Idle(now) >= limit:
 		r.stalled = fmt.Sprintf("the %s showed no progress for %s in stage %s at frame %d and was ended", r.what(), limit, r.stage(), r.track.done)
 	case r.pre != nil && !now.Before(r.pre.deadline):
 		r.stalled = fmt.Sprintf("the preflight did not end within %s in stage %s and was ended", r.pre.deadline.Sub(r.track.since).Round(time.Second), r.stage())
+	case r.clipTooLong(now) != "":
+		r.stalled = r.clipTooLong(now)
 	default:
 		return begun
 	}
@@ -285,6 +314,9 @@ func (r *runner) snapshot(now time.Time) report.EngineReport {
 	if r.pre != nil {
 		rep.Stage, rep.Preflight = r.pre.stage, true
 	}
+	if r.work != nil {
+		r.work.fill(&rep)
+	}
 	return rep
 }
 
@@ -301,14 +333,7 @@ func (r *runner) write(now time.Time) {
 
 // leave writes the last report to a file, for a deliver that connects late.
 func (r *runner) leave(rep report.EngineReport) {
-	b, err := json.Marshal(rep)
-	if err == nil {
-		temp := r.l.EngineFile + ".part"
-		if err = os.WriteFile(temp, b, 0o660); err == nil {
-			_ = os.Chmod(temp, 0o660)
-			err = os.Rename(temp, r.l.EngineFile)
-		}
-	}
+	err := queue.Write(r.l.EngineFile, rep, 0o660)
 	if err != nil {
 		fmt.Fprintf(r.stdout, "pose-runner: leave the last report: %v\n", err)
 	}

@@ -110,7 +110,7 @@ func firstLine(s string) string {
 // the program cannot be killed, as one that hangs in a broken driver.
 func capture(spec child.Spec, env []string, limit time.Duration) (string, end, error) {
 	deadline := time.Now().Add(limit)
-	p, err := launch(spec, env)
+	p, err := launch(spec, env, nil)
 	if err != nil {
 		return "", end{}, err
 	}

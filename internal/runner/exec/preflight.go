@@ -66,7 +66,7 @@ func (r *runner) preflightCommand(ctx context.Context, cfg report.PreflightConfi
 	}
 	r.pre.deadline = begun.Add(limit)
 	fmt.Fprintf(r.stdout, "pose-runner: preflight: %q\n", cfg.Command)
-	if err := r.start(cfg.Command); err != nil {
+	if err := r.start(cfg.Command, nil); err != nil {
 		return Result{Report: r.snapshot(time.Now()), ExitCode: 1}, err
 	}
 	return r.follow(ctx)

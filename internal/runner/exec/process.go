@@ -41,8 +41,9 @@ func engineEnv(env []string) []string {
 	return env
 }
 
-// start runs an engine's program as the leader of its own process group.
-func start(cfg report.ExecConfig, command, env []string) (*process, error) {
+// start runs an engine's program as the leader of its own process group. Without
+// stdin it reads nothing there.
+func start(cfg report.ExecConfig, command, env []string, stdin *os.File) (*process, error) {
 	if len(command) == 0 {
 		return nil, outcome.Failf(report.ReasonConfig, "the engine's variant has no command")
 	}
@@ -50,11 +51,11 @@ func start(cfg report.ExecConfig, command, env []string) (*process, error) {
 	if err != nil {
 		return nil, outcome.Failf(report.ReasonConfig, "the engine's image has no program %q that can be executed (PATH %s): correct image or command of the PoseEngine's variant", command[0], os.Getenv("PATH"))
 	}
-	return launch(child.Spec{Path: path, Args: command, DenyNetwork: !cfg.AllowNetwork}, env)
+	return launch(child.Spec{Path: path, Args: command, DenyNetwork: !cfg.AllowNetwork}, env, stdin)
 }
 
 // launch starts the program of spec with one pipe for its output.
-func launch(spec child.Spec, env []string) (*process, error) {
+func launch(spec child.Spec, env []string, stdin *os.File) (*process, error) {
 	env, err := spec.Env(env)
 	if err != nil {
 		return nil, err
@@ -74,16 +75,17 @@ func launch(spec child.Spec, env []string) (*process, error) {
 		return nil, err
 	}
 	defer problem.Close()
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return nil, err
+	if stdin == nil {
+		if stdin, err = os.Open(os.DevNull); err != nil {
+			return nil, err
+		}
+		defer stdin.Close()
 	}
-	defer null.Close()
 	// Not os/exec: as PID 1 all children are waited for in one place.
 	pid, ended, err := children.spawn(func() (int, error) {
 		return syscall.ForkExec(self, []string{self, child.Entry}, &syscall.ProcAttr{
 			Env:   env,
-			Files: []uintptr{null.Fd(), outW.Fd(), outW.Fd(), problemW.Fd()},
+			Files: []uintptr{stdin.Fd(), outW.Fd(), outW.Fd(), problemW.Fd()},
 			Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: pdeathsig()},
 		})
 	})

@@ -70,6 +70,12 @@ func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
 // begin starts the time.
 func (t *tracker) begin(now time.Time) { t.since, t.moved = now, now }
 
+// clip begins another clip of an engine that has loaded.
+func (t *tracker) clip(now time.Time) {
+	t.begin(now)
+	t.stage, t.done, t.took = "", 0, map[string]time.Duration{}
+}
+
 // Line takes one line and says whether the stage changed.
 func (t *tracker) Line(now time.Time, raw string) bool {
 	t.moved = now
@@ -146,14 +152,19 @@ func (t *tracker) stallLimitOf(stage string) time.Duration {
 
 // Fill writes what is known into r.
 func (t *tracker) Fill(now time.Time, r *report.EngineReport) {
-	r.Stage, r.Frames, r.Total = t.stage, t.done, t.total
-	r.StageSeconds = make(map[string]float64, len(t.took)+1)
-	for name, d := range t.took {
-		r.StageSeconds[name] = tenths(d)
-	}
-	r.StageSeconds[t.current()] = tenths(t.took[t.current()] + now.Sub(t.since))
+	r.Stage, r.Frames, r.Total, r.StageSeconds = t.stage, t.done, t.total, t.stageSeconds(now)
 	r.LogTail, r.LogErrors = t.tail.Text(), t.tail.Errors()
 	r.Crash = t.crash.Report()
+}
+
+// stageSeconds is how long each stage took, the current one included.
+func (t *tracker) stageSeconds(now time.Time) map[string]float64 {
+	all := make(map[string]float64, len(t.took)+1)
+	for name, d := range t.took {
+		all[name] = tenths(d)
+	}
+	all[t.current()] = tenths(t.took[t.current()] + now.Sub(t.since))
+	return all
 }
 
 // tenths gives seconds with one digit: the termination message is short.

@@ -4,7 +4,6 @@ package fetch
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -19,6 +18,7 @@ import (
 	"github.com/pose-dev/pose-operator/internal/runner/layout"
 	"github.com/pose-dev/pose-operator/internal/runner/outcome"
 	"github.com/pose-dev/pose-operator/internal/runner/progress"
+	"github.com/pose-dev/pose-operator/internal/runner/queue"
 	"github.com/pose-dev/pose-operator/internal/storage"
 )
 
@@ -56,7 +56,7 @@ func Run(ctx context.Context, cfg report.FetchConfig, l layout.Layout, push func
 	facts, err := video.fetch(ctx)
 	rep.Bytes, rep.SHA256, rep.Version = facts.Bytes, facts.SHA256, facts.Version
 	if err == nil {
-		err = video.Failure(writeFacts(l.SourceFacts, rep))
+		err = video.Failure(queue.Write(l.SourceFacts, rep, 0o640))
 	}
 	if err != nil {
 		_ = os.Remove(l.SourceFile)
@@ -121,7 +121,6 @@ func (i item) download(ctx context.Context, source storage.Source) (report.FileF
 		},
 	}
 	info, err := d.Run(ctx, w)
-	digest := w.close()
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
@@ -136,7 +135,7 @@ func (i item) download(ctx context.Context, source storage.Source) (report.FileF
 		_ = os.Remove(temp)
 		return report.FileFacts{}, err
 	}
-	return report.FileFacts{Bytes: info.Size, SHA256: digest, Version: info.Version}, nil
+	return report.FileFacts{Bytes: info.Size, SHA256: w.sum(), Version: info.Version}, nil
 }
 
 // checkSpace fails early when the volume cannot hold the file.
@@ -165,16 +164,4 @@ func (i item) check(place string, facts report.FileFacts) error {
 		return outcome.Failf(report.ReasonInputInvalid, "%s%s has sha256 %s, the job asks for %s: it is another file, or damaged", i.Prefix, place, facts.SHA256, strings.ToLower(i.sha256))
 	}
 	return nil
-}
-
-// writeFacts leaves the report for prepare, which has no other way to know it.
-func writeFacts(path string, rep *report.FetchReport) error {
-	b, err := json.Marshal(rep)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(path, b, 0o640); err != nil {
-		return err
-	}
-	return os.Chmod(path, 0o640)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -16,7 +17,7 @@ import (
 // What is not there yet is memory of the container, which has little.
 const dirtyStep = 8 << 20
 
-// sink writes, hashes and counts.
+// sink writes in any order, and hashes and counts in order: a storage.Placer.
 type sink struct {
 	file  *os.File
 	push  func(report.Progress)
@@ -24,46 +25,32 @@ type sink struct {
 	total int64
 	// flushed is where the last write-back that was asked for ends.
 	flushed int64
-
-	// One chunk is hashed while it is written.
-	chunks chan []byte
-	hashed chan struct{}
-	digest chan string
+	digest  hash.Hash
 }
 
 func newSink(f *os.File, push func(report.Progress)) *sink {
-	s := &sink{file: f, push: push, chunks: make(chan []byte), hashed: make(chan struct{}), digest: make(chan string, 1)}
-	go func() {
-		h := sha256.New()
-		for chunk := range s.chunks {
-			h.Write(chunk)
-			s.hashed <- struct{}{}
-		}
-		s.digest <- hex.EncodeToString(h.Sum(nil))
-	}()
-	return s
+	return &sink{file: f, push: push, digest: sha256.New()}
 }
 
+func (s *sink) Place(p []byte, offset int64) error {
+	_, err := s.file.WriteAt(p, offset)
+	return err
+}
+
+// Write takes note of what was placed.
 func (s *sink) Write(p []byte) (int, error) {
-	s.chunks <- p
-	n, err := s.file.Write(p)
-	<-s.hashed // p is the caller's again
-	s.done += int64(n)
-	if err == nil {
-		err = s.flush()
-	}
+	s.digest.Write(p)
+	s.done += int64(len(p))
+	err := s.flush()
 	if s.push != nil {
 		s.push(report.Progress{Stage: report.StageFetch, Bytes: s.done, TotalBytes: s.total})
 	}
-	return n, err
+	return len(p), err
 }
 
-// close gives the digest of what was written, which is of use only where no write
+// sum gives the digest of what was written, which is of use only where no write
 // failed.
-func (s *sink) close() string {
-	close(s.chunks)
-	return <-s.digest
-}
+func (s *sink) sum() string { return hex.EncodeToString(s.digest.Sum(nil)) }
 
 // flush starts to bring to disk what was written, and waits for what was written
 // before that. A file system that cannot do so does it in its own way.

@@ -4,7 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
+	"fmt"
+	"io/fs"
 	"net/url"
 	"sync"
 
@@ -33,6 +34,9 @@ type chunk struct {
 	list     []clips.Clip
 	states   []byte
 	failures map[int]struct{ Reason, Message string }
+	// digests of the manifests that were recorded, as report.ShortDigest; empty where
+	// none is known.
+	digests []string
 }
 
 func (r *role) chunk(i int) (*chunk, error) {
@@ -52,6 +56,13 @@ func (r *role) chunk(i int) (*chunk, error) {
 	}
 	if len(c.states) != len(c.list) || json.Unmarshal(raw, &c.failures) != nil {
 		return nil, outcome.Failf(report.ReasonConfig, "the record of chunk %d does not fit its %d clips", i, len(c.list))
+	}
+	// A record of an older release has no digests.
+	if raw, err = r.file(report.DigestsFile, i, clips.MaxChunkClips*int64(report.ShortDigestLen+1)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if c.digests, err = report.DecodeDigests(string(raw), len(c.list)); err != nil {
+		return nil, outcome.Failf(report.ReasonConfig, "the digests of chunk %d do not fit: %w", i, err)
 	}
 	return c, nil
 }
@@ -79,7 +90,7 @@ func (r *role) entries(ctx context.Context, c *chunk) ([]clips.IndexEntry, error
 		slots <- struct{}{}
 		wait.Go(func() {
 			defer func() { <-slots }()
-			errs[i] = r.result(ctx, e)
+			errs[i] = r.result(ctx, e, c.digests[i])
 		})
 	}
 	wait.Wait()
@@ -96,9 +107,10 @@ func (r *role) entries(ctx context.Context, c *chunk) ([]clips.IndexEntry, error
 	return out, nil
 }
 
-// result of a clip that succeeded. One that is not there, or not whole, is said in
-// the entry; an error is a place that cannot be asked.
-func (r *role) result(ctx context.Context, e *clips.IndexEntry) error {
+// result of a clip that succeeded, with the digest that was recorded then; empty for
+// none. One that is not there, not whole or another is said in the entry; an error is
+// a place that cannot be asked.
+func (r *role) result(ctx context.Context, e *clips.IndexEntry, recorded string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -106,7 +118,7 @@ func (r *role) result(ctx context.Context, e *clips.IndexEntry) error {
 	if err != nil {
 		return err
 	}
-	f, err := verify.Find(ctx, below{r.sink, folder}, "", verify.Options{Policy: storage.DefaultPolicy()})
+	f, err := verify.Find(ctx, verify.Below(r.sink, folder), "", verify.Options{Policy: storage.DefaultPolicy()})
 	_, damaged := verify.IsDamage(err)
 	switch {
 	case err == nil:
@@ -116,6 +128,11 @@ func (r *role) result(ctx context.Context, e *clips.IndexEntry) error {
 	default:
 		return err
 	}
+	if recorded != "" && report.ShortDigest(f.SHA256) != recorded {
+		// Whoever may write there can lead the pointer to what he likes.
+		e.Message = clean.Head(clean.Line(fmt.Sprintf("another result than the one that was recorded lies there: manifest sha256 %s, of job %s/%s", f.SHA256, f.Manifest.Job.Namespace, f.Manifest.Job.Name), 2*maxText), maxText)
+		return nil
+	}
 	e.Result = r.cfg.URI + "/" + e.Name
 	if f.Folder != "" {
 		e.Result += "/" + f.Folder
@@ -124,15 +141,3 @@ func (r *role) result(ctx context.Context, e *clips.IndexEntry) error {
 	e.Job = f.Manifest.Job.Namespace + "/" + f.Manifest.Job.Name
 	return nil
 }
-
-// below is a folder of a sink.
-type below struct {
-	sink   storage.Sink
-	folder string
-}
-
-func (b below) Open(ctx context.Context, key string) (io.ReadCloser, storage.Info, error) {
-	return b.sink.Open(ctx, b.folder+"/"+key)
-}
-
-func (b below) String() string { return storage.Join(b.sink.String(), b.folder) }

@@ -4,8 +4,10 @@ package layout
 
 import (
 	"path/filepath"
+	"strconv"
 
 	"github.com/pose-dev/pose-operator/internal/report"
+	"github.com/pose-dev/pose-operator/internal/result"
 )
 
 // TerminationLog is Kubernetes' default path of the termination message.
@@ -16,6 +18,7 @@ type Layout struct {
 	RunnerBinary      string
 	AdapterSource     string
 	AdapterDir        string
+	InputDir          string
 	SourceFile        string
 	SourceFacts       string
 	BoxesSource       string
@@ -41,6 +44,7 @@ func Pod() Layout {
 		RunnerBinary:      report.RunnerBinary,
 		AdapterSource:     report.AdapterSourceDir,
 		AdapterDir:        report.AdapterDir,
+		InputDir:          report.InputDir,
 		SourceFile:        report.SourceFile,
 		SourceFacts:       report.SourceFactsFile,
 		BoxesSource:       report.BoxesSourceFile,
@@ -65,11 +69,28 @@ func Pod() Layout {
 func Under(root string) Layout {
 	l := Pod()
 	for _, p := range []*string{
-		&l.RunnerBinary, &l.AdapterSource, &l.AdapterDir, &l.SourceFile, &l.SourceFacts, &l.BoxesSource,
+		&l.RunnerBinary, &l.AdapterSource, &l.AdapterDir, &l.InputDir, &l.SourceFile, &l.SourceFacts, &l.BoxesSource,
 		&l.VideoFile, &l.FactsFile, &l.BoxesFile, &l.OutputDir, &l.SocketFile, &l.EngineFile, &l.Diagnostics,
 		&l.CredentialsDir, &l.BoxesCredentials, &l.OutputCredentials, &l.ProgressToken, &l.BatchDir, &l.ScratchDir, &l.Termination,
 	} {
 		*p = filepath.Join(root, *p)
 	}
+	return l
+}
+
+// FrameTimes is the file that prepare leaves for deliver, where the rate of the source
+// varies; it lies beside the facts.
+func (l Layout) FrameTimes() string {
+	return filepath.Join(filepath.Dir(l.FactsFile), result.FrameTimesFile)
+}
+
+// Clip is the layout of one clip in a pod of many: the files that the containers
+// give each other lie in folders of its number.
+func (l Layout) Clip(number int32) Layout {
+	name := strconv.Itoa(int(number))
+	for _, p := range []*string{&l.SourceFile, &l.SourceFacts, &l.BoxesSource, &l.VideoFile, &l.FactsFile, &l.BoxesFile} {
+		*p = filepath.Join(filepath.Dir(*p), name, filepath.Base(*p))
+	}
+	l.OutputDir = filepath.Join(l.OutputDir, name)
 	return l
 }

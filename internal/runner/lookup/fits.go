@@ -2,7 +2,6 @@ package lookup
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -17,8 +16,11 @@ type want struct {
 	job     report.JobRef
 	request string
 	recipes []string
-	video   seen
-	boxes   *seen
+	// first is what a result of the first recipe says of how it came to be; nil where
+	// that is not known.
+	first *report.Provenance
+	video seen
+	boxes *seen
 }
 
 // seen is a file that the job reads, as its spec and its place tell of it now.
@@ -126,15 +128,7 @@ func (w want) recipe(p report.Provenance) string {
 	case at > 0:
 		return fmt.Sprintf("it was made by variant %s, which is not the first that this job would try", orNone(p.Variant))
 	}
-	var parameters []string
-	for _, k := range slices.Sorted(maps.Keys(p.Parameters)) {
-		parameters = append(parameters, k+" "+p.Parameters[k])
-	}
-	made := fmt.Sprintf("it was made otherwise than this job would make it: engine %s, variant %s, image %s", orNone(p.Engine), orNone(p.Variant), orNone(p.Image))
-	if len(parameters) > 0 {
-		made += ", " + strings.Join(parameters, ", ")
-	}
-	return made
+	return "it was made otherwise than this job would make it: " + differs(p, w.first)
 }
 
 // orNone is text of a manifest, fit to show.

@@ -52,7 +52,7 @@ func Run(ctx context.Context, cfg report.LookupConfig, job report.JobRef, l layo
 	}
 	k := &look{
 		cfg: cfg, job: job, lay: l, log: log, now: time.Now().UTC().Truncate(time.Millisecond),
-		want: want{job: job, request: cfg.Request, recipes: cfg.Recipes, video: seen{uri: cfg.Video.URI, sha256: cfg.Video.SHA256}},
+		want: want{job: job, request: cfg.Request, recipes: cfg.Recipes, first: cfg.First, video: seen{uri: cfg.Video.URI, sha256: cfg.Video.SHA256}},
 	}
 	if !result.ValidAttemptID(cfg.AttemptID) {
 		return nil, outcome.Failf(report.ReasonConfig, "attempt id %q cannot be a folder's name", cfg.AttemptID)

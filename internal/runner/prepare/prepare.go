@@ -22,6 +22,7 @@ import (
 	"github.com/pose-dev/pose-operator/internal/report"
 	"github.com/pose-dev/pose-operator/internal/runner/layout"
 	"github.com/pose-dev/pose-operator/internal/runner/outcome"
+	"github.com/pose-dev/pose-operator/internal/runner/queue"
 )
 
 // spare is left free on the scratch volume, in bytes.
@@ -62,7 +63,7 @@ func Run(ctx context.Context, cfg report.PrepareConfig, l layout.Layout, log io.
 	if facts.Boxes = j.boxes; facts.Boxes != nil && fetched.Boxes != nil {
 		facts.Boxes.SourceSHA256, facts.Boxes.SourceVersion = fetched.Boxes.SHA256, version(fetched.Boxes.Version)
 	}
-	if err := writeJSON(l.FactsFile, facts); err != nil {
+	if err := queue.Write(l.FactsFile, facts, 0o644); err != nil {
 		return nil, failure(ctx, cfg, err, l.SourceFile)
 	}
 	// The engine reads the prepared file only; the space serves its outputs.
@@ -83,6 +84,9 @@ func (j *job) prepare(ctx context.Context) (plan, error) {
 		return plan{}, err
 	}
 	if err := j.prepareBoxes(ctx, p, s); err != nil {
+		return plan{}, err
+	}
+	if err := j.leaveTimes(v, s, p); err != nil {
 		return plan{}, err
 	}
 	if p.Copy {
@@ -265,20 +269,4 @@ func readFetched(path string) (report.FetchReport, error) {
 		return r, fmt.Errorf("read what fetch left: %w", err)
 	}
 	return r, nil
-}
-
-// writeJSON writes v for the other containers to read.
-func writeJSON(path string, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	temp := path + ".part"
-	if err := os.WriteFile(temp, b, 0o644); err != nil {
-		return err
-	}
-	if err := os.Chmod(temp, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
 }

@@ -19,6 +19,7 @@ type scan struct {
 	Height int64
 	// Resized is the first frame of another size, -1 without one.
 	Resized int64
+	times   ticks
 	// span in ticks between the first and the last frame.
 	span int64
 }
@@ -93,13 +94,14 @@ func (sc *scanner) line(text string) error {
 func (sc *scanner) time(field string) {
 	t, err := strconv.ParseInt(field, 10, 64)
 	if err != nil {
-		sc.s.Constant = false // "N/A"
+		sc.s.Constant, sc.s.times.lost = false, true // "N/A"
 		return
 	}
 	if sc.s.Frames == 0 {
 		sc.first = t
 	}
 	sc.s.span = t - sc.first
+	sc.s.times.add(sc.s.span)
 	if sc.interval == 0 {
 		return
 	}

@@ -29,20 +29,20 @@ type verdict struct {
 	why string
 }
 
-// judge says whose a folder is. Pure. An owner's word comes before the manifest's,
+// judge says whose a folder is, by a rule which jobs are meant. Pure. An owner's word comes before the manifest's,
 // and both before the folder's name: a copied result has the manifest of the job
 // that computed it, and two jobs' names for their folders may begin alike.
-func judge(f folder, job report.JobRef, prefix string) verdict {
+func judge(f folder, mine func(report.JobRef) bool, prefix string) verdict {
 	manifest, merr := result.ReadManifest(f.manifest)
 	owner, oerr := result.ReadOwner(f.owner)
 	named := prefix != "" && strings.HasPrefix(f.id, prefix)
 	v := verdict{whole: merr == nil}
 	switch {
 	case oerr == nil:
-		v.remove = job.Same(owner.Job)
+		v.remove = mine(owner.Job)
 		v.why = "is the result of job " + name(owner.Job)
 	case merr == nil:
-		v.remove = job.Same(manifest.Job)
+		v.remove = mine(manifest.Job)
 		v.orphan = v.remove && !named
 		v.why = "is the result of job " + name(manifest.Job)
 	case named:

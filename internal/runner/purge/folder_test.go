@@ -59,7 +59,7 @@ func TestJudge(t *testing.T) {
 		"no prefix is no match":          {folder{id: "77777-1"}, "", verdict{why: "has no manifest"}},
 		"no prefix, by its manifest":     {folder{id: "77777-1", manifest: manifest(t, "team-a", "walk")}, "", verdict{remove: true, whole: true, orphan: true}},
 	} {
-		got := judge(tc.folder, mine, tc.prefix)
+		got := judge(tc.folder, mine.Same, tc.prefix)
 		why := got.why
 		got.why = tc.want.why
 		if got != tc.want || !strings.HasPrefix(why, tc.want.why) || (why == "") != got.remove {

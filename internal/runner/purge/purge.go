@@ -1,4 +1,4 @@
-// Package purge is the role that removes what a job wrote.
+// Package purge is the role that removes what a job wrote, or a batch and its jobs.
 //
 // # Order
 //
@@ -10,16 +10,14 @@
 package purge
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pose-dev/pose-operator/internal/report"
@@ -41,22 +39,40 @@ const (
 	maxObjects = 1_000_000
 )
 
-// purger is one run. What is left is named by its first error.
-type purger struct {
-	cfg  report.PurgeConfig
-	job  report.JobRef
+// run is what all places of one run have in common. What is left is named by its
+// first error.
+type run struct {
+	cfg report.PurgeConfig
+	job report.JobRef
+	// mine says whether the job of that name is the one whose results go, or one of
+	// the batch's.
+	mine func(report.JobRef) bool
 	log  io.Writer
-	rep  *report.PurgeReport
-	sink storage.Sink
+	// abort the uploads that were begun below a key of the sink that the
+	// configuration names, and never completed.
+	abort func(ctx context.Context, prefix string) (int, error)
 
-	more int // lines that Kept has no room for
-	// held is the folder to which the root's pointer leads as the result of another
-	// job, the holder; empty where it leads to none.
-	held    string
-	holder  report.JobRef
+	mu      sync.Mutex // guards what follows, and lines of the log
+	rep     *report.PurgeReport
+	more    int // lines that Kept has no room for
 	said    int
 	left    int
 	failure error
+}
+
+// purger is one place with results: a job's output.
+type purger struct {
+	*run
+	sink storage.Sink
+	// base is the place below the sink that the configuration names, with a slash at
+	// its end; empty where it is that sink.
+	base string
+	// held is the folder to which the root's pointer leads as the result of another
+	// job, the holder; empty where it leads to none.
+	held   string
+	holder report.JobRef
+	// stays is how many objects of this place could not be removed.
+	stays int
 }
 
 // Run removes what the configuration names. The report counts what was removed also
@@ -67,25 +83,48 @@ func Run(ctx context.Context, cfg report.PurgeConfig, job report.JobRef, l layou
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(cfg.TimeoutSeconds)*time.Second)
 		defer cancel()
 	}
-	p := &purger{cfg: cfg, job: job, log: log, rep: &report.PurgeReport{}}
-	var err error
-	p.sink, err = storage.OpenSink(cfg.URI, storage.Options{Store: cfg.Store, CredentialsDir: l.OutputCredentials, PVCMount: cfg.PVCMount})
+	r := &run{cfg: cfg, job: job, mine: job.Same, log: log, rep: &report.PurgeReport{}}
+	if cfg.Batch != "" {
+		r.job.Batch = cfg.Batch
+		r.mine = func(j report.JobRef) bool { return j.Namespace == job.Namespace && j.Batch == cfg.Batch }
+	}
+	sink, err := storage.OpenSink(cfg.URI, storage.Options{Store: cfg.Store, CredentialsDir: l.OutputCredentials, PVCMount: cfg.PVCMount})
 	if err == nil {
-		err = p.results(ctx)
-		_ = p.sink.Close()
+		r.abort = func(ctx context.Context, prefix string) (int, error) {
+			return storage.AbortUploads(ctx, sink, prefix, time.Time{})
+		}
+		if cfg.Batch != "" {
+			err = r.batch(ctx, sink)
+		} else {
+			err = known((&purger{run: r, sink: sink}).results(ctx))
+		}
+		_ = sink.Close()
 	}
-	if err == nil && cfg.Video != nil && p.failure == nil {
-		err = p.video(ctx, l)
+	if err == nil && cfg.Video != nil && r.failure == nil {
+		err = (&purger{run: r}).video(ctx, l)
 	}
-	if p.more > 0 {
-		p.rep.Kept = append(p.rep.Kept, fmt.Sprintf("and %d more", p.more))
+	if r.more > 0 {
+		r.rep.Kept = append(r.rep.Kept, fmt.Sprintf("and %d more", r.more))
 	}
-	fmt.Fprintf(log, "pose-runner: %s %d results, %d partial ones, %d objects, %s\n", p.verb(), p.rep.Results, p.rep.Partials, p.rep.Objects, progress.Bytes(p.rep.Bytes))
-	return p.rep, p.end(ctx, err)
+	fmt.Fprintf(log, "pose-runner: %s %s\n", r.verb(), r.sums())
+	return r.rep, r.end(ctx, err)
+}
+
+// known leaves out an error that was counted already.
+func known(err error) error {
+	if errors.Is(err, errStays) {
+		return nil
+	}
+	return err
+}
+
+// sums of what was removed, for a person.
+func (p *run) sums() string {
+	return fmt.Sprintf("%d results, %d partial ones, %d objects, %s", p.rep.Results, p.rep.Partials, p.rep.Objects, progress.Bytes(p.rep.Bytes))
 }
 
 // end gives an error of the role its words.
-func (p *purger) end(ctx context.Context, err error) error {
+func (p *run) end(ctx context.Context, err error) error {
 	switch {
 	case err == nil && p.failure == nil:
 		return nil
@@ -102,7 +141,7 @@ func (p *purger) end(ctx context.Context, err error) error {
 	return err
 }
 
-func (p *purger) verb() string {
+func (p *run) verb() string {
 	if p.cfg.DryRun {
 		return "would remove"
 	}
@@ -113,9 +152,7 @@ func (p *purger) verb() string {
 func (p *purger) results(ctx context.Context) error {
 	folders, err := p.list(ctx)
 	if storage.KindOf(err) == storage.NotFound {
-		// A bucket that is gone took its objects along. So says also a server that is
-		// the wrong one, and then the results are where they were.
-		return outcome.Failf("", "whether the results are gone is not known, for their place is not found: %w; if it was deleted, there is nothing to remove any more", err)
+		return notFound(err)
 	}
 	if err != nil {
 		return err
@@ -128,7 +165,16 @@ func (p *purger) results(ctx context.Context) error {
 			return err
 		}
 	}
-	return p.uploads(ctx)
+	if p.cfg.AttemptPrefix == "" {
+		return nil
+	}
+	return p.uploads(ctx, result.AttemptsDir+"/"+p.cfg.AttemptPrefix)
+}
+
+// notFound: a bucket that is gone took its objects along. So says also a server that
+// is the wrong one, and then the results are where they were.
+func notFound(err error) error {
+	return outcome.Failf("", "whether the results are gone is not known, for their place is not found: %w; if it was deleted, there is nothing to remove any more", err)
 }
 
 // list gives the folders of all attempts by name.
@@ -149,6 +195,7 @@ func (p *purger) list(ctx context.Context) ([]folder, error) {
 			if byID[id] == nil {
 				byID[id] = &folder{id: id}
 			}
+			e.Version = "" // nobody else writes there: it is removed as it is
 			byID[id].entries = append(byID[id].entries, e)
 			return nil
 		})
@@ -169,7 +216,7 @@ func (p *purger) list(ctx context.Context) ([]folder, error) {
 
 // pointer removes that of the output's root where it is the job's.
 func (p *purger) pointer(ctx context.Context) error {
-	raw, err := p.document(ctx, result.ManifestFile)
+	raw, version, err := p.document(ctx, result.ManifestFile)
 	if err != nil || raw == nil {
 		return err
 	}
@@ -178,7 +225,7 @@ func (p *purger) pointer(ctx context.Context) error {
 	case result.KindOf(raw) != result.KindPointer:
 		p.keep("%s is a file of somebody else", result.ManifestFile)
 		return nil
-	case err == nil && !p.job.Same(pointer.Job):
+	case err == nil && !p.mine(pointer.Job):
 		p.held, p.holder = pointer.AttemptID, pointer.Job
 		p.keep("%s leads to the result of job %s", result.ManifestFile, name(pointer.Job))
 		return nil
@@ -186,11 +233,11 @@ func (p *purger) pointer(ctx context.Context) error {
 		p.keep("%s cannot be read, so nobody knows whose it is: %v", result.ManifestFile, err)
 		return nil
 	}
-	p.rep.Pointer = p.remove(ctx, p.sink, storage.Entry{Key: result.ManifestFile, Size: int64(len(raw))})
-	if !p.rep.Pointer {
+	if !p.remove(ctx, p.sink, storage.Entry{Key: result.ManifestFile, Size: int64(len(raw)), Version: version}) {
 		// Its result stays with it, for a pointer must not lead nowhere.
-		return p.failure
+		return errStays
 	}
+	p.count(func(r *report.PurgeReport) { r.Pointer = true })
 	return nil
 }
 
@@ -198,16 +245,16 @@ func (p *purger) pointer(ctx context.Context) error {
 func (p *purger) folder(ctx context.Context, f folder) error {
 	var err error
 	if f.has(result.ManifestFile) {
-		if f.manifest, err = p.document(ctx, f.key(result.ManifestFile)); err != nil {
+		if f.manifest, _, err = p.document(ctx, f.key(result.ManifestFile)); err != nil {
 			return err
 		}
 	}
 	if f.has(result.OwnerFile) {
-		if f.owner, err = p.document(ctx, f.key(result.OwnerFile)); err != nil {
+		if f.owner, _, err = p.document(ctx, f.key(result.OwnerFile)); err != nil {
 			return err
 		}
 	}
-	v := judge(f, p.job, p.cfg.AttemptPrefix)
+	v := judge(f, p.mine, p.cfg.AttemptPrefix)
 	if v.remove && f.id == p.held {
 		v = verdict{why: "is what job " + name(p.holder) + " has by now as its own"}
 	}
@@ -216,24 +263,33 @@ func (p *purger) folder(ctx context.Context, f folder) error {
 		return nil
 	}
 	owned := v.orphan && !p.cfg.DryRun && p.own(ctx, f)
-	left := p.left
+	stays := p.stays
 	for i, e := range f.order() {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if e.Key == f.key(result.OwnerFile) && p.stays > stays {
+			break // the next run knows by it whose the rest is
 		}
 		if !p.remove(ctx, p.sink, e) && i == 0 && f.manifest != nil {
 			return nil // its files stay with it
 		}
 	}
-	if owned && p.left == left {
-		p.delete(ctx, p.sink, f.key(result.OwnerFile))
+	if owned && p.stays == stays {
+		p.delete(ctx, p.sink, storage.Entry{Key: f.key(result.OwnerFile)})
 	}
-	switch {
-	case p.left > left:
-	case v.whole:
-		p.rep.Results++
-	default:
-		p.rep.Partials++
+	if p.stays > stays {
+		return nil
+	}
+	p.count(func(r *report.PurgeReport) {
+		if v.whole {
+			r.Results++
+		} else {
+			r.Partials++
+		}
+	})
+	if p.cfg.Batch != "" && !v.whole {
+		return p.uploads(ctx, f.key(""))
 	}
 	return nil
 }
@@ -242,26 +298,21 @@ func (p *purger) folder(ctx context.Context, f folder) error {
 // that goes. Where it cannot be written, as on a full volume, the removal goes on: a
 // run that breaks off then leaves files that the next does not know.
 func (p *purger) own(ctx context.Context, f folder) bool {
-	b, err := verify.Encode(result.NewOwner(p.job, "", ""))
-	if err == nil {
-		sum := sha256.Sum256(b)
-		o := storage.Object{Key: f.key(result.OwnerFile), Size: int64(len(b)), SHA256: hex.EncodeToString(sum[:]), MediaType: "application/json"}
-		err = p.sink.Put(ctx, o, bytes.NewReader(b))
-	}
+	err := verify.Own(ctx, p.sink, result.AttemptsDir+"/"+f.id, p.job)
 	if err != nil {
-		fmt.Fprintf(p.log, "pose-runner: %s is not marked as being removed: %v\n", f.id, err)
+		p.say("%s is not marked as being removed: %v", p.base+f.id, err)
 	}
 	return err == nil
 }
 
-// uploads ends those that a killed attempt began and never completed.
-func (p *purger) uploads(ctx context.Context) error {
-	if p.cfg.DryRun || p.cfg.AttemptPrefix == "" {
+// uploads ends those below a prefix that a killed attempt began and never completed.
+func (p *purger) uploads(ctx context.Context, prefix string) error {
+	if p.cfg.DryRun {
 		return nil
 	}
-	n, err := storage.AbortUploads(ctx, p.sink, result.AttemptsDir+"/"+p.cfg.AttemptPrefix, time.Time{})
+	n, err := p.abort(ctx, p.base+prefix)
 	if n > 0 {
-		fmt.Fprintf(p.log, "pose-runner: removed the parts of %d uploads that were not completed\n", n)
+		p.say("removed the parts of %d uploads that were not completed", n)
 	}
 	if err != nil {
 		// A store may not let everybody list uploads. The parts are no objects.
@@ -294,32 +345,44 @@ func (p *purger) video(ctx context.Context, l layout.Layout) error {
 	if err != nil {
 		return err
 	}
-	p.rep.Video = p.remove(ctx, sink, storage.Entry{Key: key, Size: max(0, info.Size)})
+	if p.remove(ctx, sink, storage.Entry{Key: key, Size: max(0, info.Size)}) {
+		p.count(func(r *report.PurgeReport) { r.Video = true })
+	}
 	return nil
 }
 
 // remove one object and count it.
 func (p *purger) remove(ctx context.Context, sink storage.Sink, e storage.Entry) bool {
-	if !p.cfg.DryRun && !p.delete(ctx, sink, e.Key) {
+	if !p.cfg.DryRun && !p.delete(ctx, sink, e) {
 		return false
 	}
+	p.mu.Lock()
 	p.rep.Objects++
 	p.rep.Bytes += e.Size
-	if p.said++; p.said <= maxSaid {
-		fmt.Fprintf(p.log, "pose-runner: %s %s\n", p.verb(), place(sink, e.Key))
+	p.said++
+	tell := p.said <= maxSaid
+	p.mu.Unlock()
+	if tell {
+		p.say("%s %s", p.verb(), place(sink, e.Key))
 	}
 	return true
 }
 
-// delete one object; what stays is counted.
-func (p *purger) delete(ctx context.Context, sink storage.Sink, key string) bool {
-	err := p.retry(ctx, func(ctx context.Context) error { return sink.Delete(ctx, key) })
+// delete one object, if it has the version that is named; what stays is counted.
+func (p *purger) delete(ctx context.Context, sink storage.Sink, e storage.Entry) bool {
+	key := e.Key
+	err := p.retry(ctx, func(ctx context.Context) error {
+		if e.Version != "" {
+			return storage.DeleteVersion(ctx, sink, key, e.Version)
+		}
+		return sink.Delete(ctx, key)
+	})
 	if err == nil {
 		return true
 	}
-	p.left++
-	p.failure = cmp.Or(p.failure, err)
-	fmt.Fprintf(p.log, "pose-runner: %s is left: %v\n", place(sink, key), err)
+	p.stays++
+	p.leave(err)
+	p.say("%s is left: %v", place(sink, key), err)
 	return false
 }
 
@@ -327,10 +390,36 @@ func place(sink storage.Sink, key string) string {
 	return clean.Line(storage.Join(sink.String(), key), 2*maxLine)
 }
 
+// errStays says that an object stays which was counted already.
+var errStays = errors.New("an object stays")
+
+// leave something behind, for that reason.
+func (p *run) leave(why error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.left++
+	p.failure = cmp.Or(p.failure, why)
+}
+
+func (p *run) count(f func(*report.PurgeReport)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f(p.rep)
+}
+
+// say a line of the log.
+func (p *run) say(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintf(p.log, "pose-runner: "+format+"\n", args...)
+}
+
 // keep says what is left alone.
 func (p *purger) keep(format string, args ...any) {
-	line := clean.Line(fmt.Sprintf(format, args...), maxLine)
-	fmt.Fprintf(p.log, "pose-runner: kept: %s\n", line)
+	line := clean.Line(p.base+fmt.Sprintf(format, args...), maxLine)
+	p.say("kept: %s", line)
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if len(p.rep.Kept) >= maxKept {
 		p.more++
 		return
@@ -340,27 +429,28 @@ func (p *purger) keep(format string, args ...any) {
 
 // document reads a small one, nil where there is none. One that is too large is
 // none of ours, and is given as no JSON.
-func (p *purger) document(ctx context.Context, key string) (raw []byte, err error) {
+func (p *purger) document(ctx context.Context, key string) (raw []byte, version string, err error) {
 	err = p.retry(ctx, func(ctx context.Context) error {
-		body, _, err := p.sink.Open(ctx, key)
+		body, info, err := p.sink.Open(ctx, key)
 		if err != nil {
 			return err
 		}
 		defer body.Close()
+		version = info.Version
 		raw, err = io.ReadAll(io.LimitReader(body, result.MaxManifestBytes+1))
 		return err
 	})
 	switch {
 	case storage.KindOf(err) == storage.NotFound:
-		return nil, nil
+		return nil, "", nil
 	case err == nil && raw == nil:
 		raw = []byte{}
 	}
-	return raw, err
+	return raw, version, err
 }
 
-func (p *purger) retry(ctx context.Context, f func(context.Context) error) error {
+func (p *run) retry(ctx context.Context, f func(context.Context) error) error {
 	return storage.Retry(ctx, storage.DefaultPolicy(), func(err error, delay time.Duration) {
-		fmt.Fprintf(p.log, "pose-runner: %v; trying again in %s\n", err, delay.Round(100*time.Millisecond))
+		p.say("%v; trying again in %s", err, delay.Round(100*time.Millisecond))
 	}, f)
 }

@@ -157,6 +157,7 @@ func (s *sweeper) list(ctx context.Context) ([]storage.Entry, error) {
 			case s.entry.keeps(o.Key):
 				t.Kept++
 			default:
+				o.Version = s.version(ctx, o)
 				if old = append(old, o); len(old) >= maxOld {
 					return errEnough
 				}
@@ -171,13 +172,34 @@ func (s *sweeper) list(ctx context.Context) ([]storage.Entry, error) {
 	return old, err
 }
 
+// version that an old object has, to be removed by: that of the listing. A claim's
+// says none, and its file is asked at once; of one that cannot be asked the removal
+// says why.
+func (s *sweeper) version(ctx context.Context, o storage.Entry) string {
+	if o.Version != "" || s.entry.DryRun {
+		return o.Version
+	}
+	info, err := s.sink.Stat(ctx, o.Key)
+	if err != nil {
+		return ""
+	}
+	return info.Version
+}
+
 func (s *sweeper) remove(ctx context.Context, o storage.Entry) error {
 	place := clean.Line(storage.Join(s.sink.String(), o.Key), maxLine)
 	verb := "would remove"
 	if !s.entry.DryRun {
 		verb = "removed"
-		err := storage.RetryFew(ctx, storage.DefaultPolicy(), nil, func(ctx context.Context) error { return s.sink.Delete(ctx, o.Key) })
-		if err != nil {
+		err := storage.RetryFew(ctx, storage.DefaultPolicy(), nil, func(ctx context.Context) error {
+			return storage.DeleteVersion(ctx, s.sink, o.Key, o.Version)
+		})
+		switch {
+		case storage.KindOf(err) == storage.Changed:
+			s.totals.Young++
+			fmt.Fprintf(s.out, "pose-runner: %s was written anew meanwhile, and stays\n", place)
+			return nil
+		case err != nil:
 			s.totals.Left++
 			fmt.Fprintf(s.out, "pose-runner: %s is left: %v\n", place, err)
 			return err
