@@ -9,10 +9,13 @@ MAKEFLAGS += --no-builtin-rules
 include hack/tools/tools.mk
 
 VERSION ?= 0.1.0-dev
+comma := ,
 LDFLAGS := -s -w -X github.com/pose-dev/pose-operator/internal/version.Version=$(VERSION)
 # gRPC comes with a client library and is not used: without its tracing page the linker
 # drops what nobody calls.
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -ldflags "$(LDFLAGS)"
+PAGE := cmd/pose-gateway/page
+PAGE_SOURCES := $(shell find $(PAGE) -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/tests/*' -not -name '*.go')
 GO_SOURCES := $(shell find api cmd config controllers internal hack/e2e -name '*.go' -not -name '*_test.go') go.mod go.sum
 
 # An existing cluster is used when KUBECONFIG names one; else the clone's own,
@@ -45,8 +48,15 @@ bin/staged-engine: $(GO_SOURCES)
 bin/kubectl-pose: $(GO_SOURCES) $(wildcard config/engines/*.yaml)
 	$(GO_BUILD) -o $@ ./cmd/kubectl-pose
 
+$(PAGE)/dist/index.html: $(NODE) $(PAGE_SOURCES)
+	PATH=$(dir $(NODE)):$$PATH $(MAKE) -C $(PAGE) build
+	touch $@
+
+bin/pose-gateway: $(GO_SOURCES) $(PAGE)/dist/index.html cmd/pose-gateway/internal/openapi/openapi.yaml
+	$(subst grpcnotrace,grpcnotrace$(comma)page,$(GO_BUILD)) -o $@ ./cmd/pose-gateway
+
 .PHONY: build
-build: bin/manager bin/pose-runner bin/staged-engine bin/kubectl-pose ## Build the operator's binaries into bin/.
+build: bin/manager bin/pose-runner bin/staged-engine bin/kubectl-pose bin/pose-gateway ## Build the operator's binaries into bin/.
 
 .PHONY: generate
 generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) $(HELM) ## Regenerate everything that is generated.
@@ -69,7 +79,7 @@ cluster-down: ## End the cluster and the demo's S3 server, and leave nothing beh
 
 .PHONY: load
 load: $(CLUSTER_UP) images ## Load the images into the cluster's nodes.
-	$(if $(KUBECONFIG),@echo "KUBECONFIG is set: load the images of .cluster/images into your cluster yourself",$(CLUSTER) load manager pose-runner media mediapipe staged-engine phalp-adapter staged-phalp onnx-pose)
+	$(if $(KUBECONFIG),@echo "KUBECONFIG is set: load the images of .cluster/images into your cluster yourself",$(CLUSTER) load manager pose-runner pose-gateway media mediapipe staged-engine phalp-adapter staged-phalp onnx-pose)
 
 .PHONY: demo
 demo: load $(HELM) $(KUBECTL) $(VERSITYGW) ## Two real pose jobs on a real cluster, one of them after a staged GPU crash.
@@ -106,6 +116,11 @@ test-engine: debian-packages bin/kubectl-pose ## Tests of the engines and adapte
 	$(MAKE) -C images/openpose test
 	$(MAKE) -C hack/export-check test
 
+.PHONY: test-gateway
+test-gateway: debian-packages kube $(VERSITYGW) $(PAGE)/dist/index.html ## Tests of the gateway by its own document, and of its page in a browser.
+	$(MAKE) -C hack/gateway-check test
+	PATH=$(dir $(NODE)):$$PATH $(MAKE) -C $(PAGE) test
+
 # Random weights in the real architectures: STAGED, as no weights can be had here.
 .demo/models/yolov8n-pose.onnx: images/onnx-pose/tests/make_models.py
 	$(MAKE) -C images/onnx-pose models TO=$(CURDIR)/.demo/models
@@ -115,7 +130,7 @@ test-e2e: load .demo/models/yolov8n-pose.onnx $(HELM) $(KUBECTL) $(VERSITYGW) ##
 	go test -tags e2e -count=1 -parallel 4 -timeout 30m -v ./hack/e2e
 
 .PHONY: test
-test: debian-packages lint verify test-unit test-engine test-e2e ## All of it.
+test: debian-packages lint verify test-unit test-engine test-gateway test-e2e ## All of it.
 
 .PHONY: figures
 figures: ## Print the figures that the README names (sizes, times), measured here.

@@ -83,7 +83,11 @@ func setUp(ctx context.Context) (err error) {
 	if err := moreGPUs(ctx); err != nil {
 		return err
 	}
-	return env.InstallOperator(ctx, harness.Values(store))
+	values := harness.Values(store)
+	if err := env.Gateway(ctx, values, store, namespace, "gateway"); err != nil {
+		return err
+	}
+	return env.InstallOperator(ctx, values)
 }
 
 // moreGPUs lets tests that hold a staged GPU run side by side on the clone's own

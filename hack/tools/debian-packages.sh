@@ -7,6 +7,7 @@
 set -euo pipefail
 
 packages=(
+  chromium                                    # tests of the gateway's page
   buildah mmdebstrap                          # images without a Docker engine
   conntrack iproute2 iptables nftables        # nodes' networks, kube-proxy
   containerd containernetworking-plugins runc # nodes' container runtime

@@ -20,6 +20,7 @@ KWOK := $(TOOLS_BIN)/kwok
 KUBE := $(TOOLS_BIN)/kube
 KUBECTL := $(KUBE_ASSETS)/kubectl
 CLUSTER := $(TOOLS_BIN)/cluster
+NODE := $(TOOLS_ROOT)/.tools/venv-node/bin/node
 
 KUBE_VERSION := 1.37.2
 kube_components := etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl
@@ -48,6 +49,10 @@ $(eval $(call tool,versitygw,github.com/versity/versitygw/cmd/versitygw))
 $(eval $(call tool,fake-gcs-server,github.com/fsouza/fake-gcs-server))
 $(eval $(call tool,coredns,github.com/coredns/coredns))
 $(eval $(call tool,kwok,sigs.k8s.io/kwok/cmd/kwok))
+
+$(NODE): $(TOOLS_ROOT)/hack/tools/node/requirements.txt
+	@echo "installing Node.js (once)"
+	@python3 -m venv $(TOOLS_ROOT)/.tools/venv-node && $(TOOLS_ROOT)/.tools/venv-node/bin/pip --quiet --disable-pip-version-check install -r $< && touch $@
 
 # Azure's own emulator of Blob Storage. It is JavaScript: without node the tests
 # that need it are skipped, and say so.

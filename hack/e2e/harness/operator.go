@@ -6,6 +6,9 @@ import (
 	"os"
 	"path/filepath"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -37,13 +40,43 @@ func Values(s *Store) map[string]any {
 			"resources": map[string]any{"requests": map[string]any{"cpu": "300m"}, "limits": map[string]any{"memory": "2Gi"}},
 		}, "phalp": map[string]any{"adapter": image("phalp-adapter")}},
 		"podLabels": map[string]any{"pose.dev/build": random(4)}, // the same tag holds another image: start anew
-		"replicas":  1,
+		"replicas":  2,
 		"verbosity": 1,
 		"config": map[string]any{"store": map[string]any{
 			"s3Endpoint": s.Endpoint, "s3Region": "us-east-1", "s3PathStyle": true,
 			"httpAllowedHosts": []string{Host()},
 		}, "policy": map[string]any{"enginesWithoutRunner": true}},
 	}
+}
+
+// Gateway adds the upload service to the chart's values: jobs in one namespace, whose
+// Secret "store" they use, below a bucket of its own.
+func (e *Env) Gateway(ctx context.Context, values map[string]any, s *Store, namespace, bucket string) error {
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: SystemNamespace}}
+	if err := e.Client.Create(ctx, ns); err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("create namespace %s: %w", SystemNamespace, err)
+	}
+	if err := e.Secret(ctx, SystemNamespace, "pose-store", s); err != nil {
+		return err
+	}
+	key := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: SystemNamespace, Name: "pose-gateway"}, StringData: map[string]string{"key": random(32)}}
+	if err := e.Client.Create(ctx, key); err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("write Secret %s/%s: %w", SystemNamespace, key.Name, err)
+	}
+	if err := s.Bucket(ctx, bucket); err != nil {
+		return err
+	}
+	images, ok := values["image"].(map[string]any)
+	if !ok {
+		return fmt.Errorf("the chart's values have no images: %v", values)
+	}
+	images["gateway"] = image("pose-gateway")
+	values["gateway"] = map[string]any{
+		"enabled": true, "publicURL": "http://pose.test", "namespaces": map[string]any{"default": namespace},
+		"place": map[string]any{"base": "s3://" + bucket, "credentialsSecretName": "pose-store"},
+		"jobs":  map[string]any{"credentialsSecret": "store", "engine": "mediapipe", "overlay": "Blurred"},
+	}
+	return nil
 }
 
 // InstallOperator installs or upgrades the chart with the real helm and waits
