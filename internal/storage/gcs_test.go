@@ -2,10 +2,13 @@ package storage
 
 import (
 	"bytes"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,14 +41,23 @@ func serve(t *testing.T, addr string, cmd *exec.Cmd) {
 	}
 }
 
+// nextPort is given out once each, from below those that the kernel gives to whoever
+// asks for any: what listens there for a moment would be taken for the server.
+var nextPort atomic.Int32
+
+func init() { nextPort.Store(20_000 + rand.Int32N(10_000)) }
+
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", nextPort.Add(1))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // gcsOptions starts an emulator of Google Cloud Storage (fake-gcs-server, BSD-2).

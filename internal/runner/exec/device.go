@@ -104,8 +104,8 @@ func (o *observer) fill(r *report.EngineReport) {
 	}
 }
 
-// fillEnd does so when the engine has ended: who was watched and opened no GPU's
-// file used none.
+// fillEnd does so when the engine has ended, or has answered for a clip: who was
+// watched and opened no GPU's file used none.
 func (o *observer) fillEnd(r *report.EngineReport) {
 	o.fill(r)
 	o.mu.Lock()

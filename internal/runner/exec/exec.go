@@ -316,6 +316,10 @@ func (r *runner) snapshot(now time.Time) report.EngineReport {
 	}
 	if r.work != nil {
 		r.work.fill(&rep)
+		if len(rep.Answers) > 0 {
+			// An engine that has answered has loaded and worked: a GPU would be open.
+			r.obs.fillEnd(&rep)
+		}
 	}
 	return rep
 }
