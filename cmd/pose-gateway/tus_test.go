@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -197,4 +198,56 @@ func TestTusExpires(t *testing.T) {
 	}
 	g.tus(alice, http.MethodHead, path, nil).want(t, http.StatusGone)
 	g.tus(alice, http.MethodHead, path, nil).want(t, http.StatusNotFound)
+}
+
+// TestTusKeepsTheVideoOfAJob: the gateway died after the job was made and before that
+// was written down, and the upload's time is over. The video is the job's.
+func TestTusKeepsTheVideoOfAJob(t *testing.T) {
+	g := start(t, nil)
+	content := video(1 << 20)
+	path := g.create(len(content))
+	folder := "poses/uploads/" + filepath.Base(path)
+	name := filepath.Join(store.Dir, stand.Bucket, folder, "upload.json")
+	before, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.send(path, 0, content).want(t, http.StatusNoContent)
+	kept := stored(t, folder)
+	for what, state := range map[string][]byte{
+		"deleted": before,
+		"expired": bytes.ReplaceAll(before, []byte(`"expires":"`+strconv.Itoa(time.Now().Year())), []byte(`"expires":"2001`)),
+	} {
+		if err := os.WriteFile(name, state, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if what == "deleted" {
+			g.tus(alice, http.MethodDelete, path, nil).want(t, http.StatusConflict)
+		} else {
+			g.tus(alice, http.MethodHead, path, nil).want(t, http.StatusGone)
+		}
+		if got := stored(t, folder); !slices.Equal(got, kept) {
+			t.Errorf("%s: of %v these are left: %v", what, kept, got)
+		}
+	}
+	// It is known again.
+	a := g.tus(alice, http.MethodHead, path, nil)
+	a.want(t, http.StatusOK)
+	if a.Header.Get("Pose-Job-Id") == "" {
+		t.Error("the upload does not name its job")
+	}
+}
+
+// TestTusOfAnotherVideo than was announced leaves nothing: no repetition mends it.
+func TestTusOfAnotherVideo(t *testing.T) {
+	g := start(t, nil)
+	content := video(1 << 20)
+	a := g.tus(alice, http.MethodPost, "/api/pose/uploads", nil, "Upload-Length", strconv.Itoa(len(content)), "Upload-Metadata", metadata("filename", "walk.mp4", "sha256", digest([]byte("another"))))
+	a.want(t, http.StatusCreated)
+	path := a.Header.Get("Location")
+	g.send(path, 0, content).want(t, http.StatusUnprocessableEntity)
+	g.tus(alice, http.MethodHead, path, nil).want(t, http.StatusNotFound)
+	if left := stored(t, "poses/uploads/"+filepath.Base(path)); len(left) > 0 {
+		t.Errorf("these are left: %v", left)
+	}
 }

@@ -129,14 +129,24 @@ func (s *Service) Create(ctx context.Context, user *auth.User, namespace, id, ur
 	if !apierrors.IsAlreadyExists(err) {
 		return job, Failure(err)
 	}
-	there, err := s.Get(ctx, namespace, job.Name)
-	if err != nil {
-		return nil, err
+	there, err := s.OfUpload(ctx, namespace, id)
+	if err == nil && there == nil {
+		err = problem.New(http.StatusConflict, "a job %s exists that is of another upload: send the video again", job.Name)
 	}
-	if there.Labels[labelUpload] != id {
-		return nil, problem.New(http.StatusConflict, "a job %s exists that is of another upload: send the video again", job.Name)
+	return there, err
+}
+
+// OfUpload is the job that an upload became, as the API server knows it; nil is none.
+func (s *Service) OfUpload(ctx context.Context, namespace, id string) (*v1alpha1.PoseJob, error) {
+	var job v1alpha1.PoseJob
+	err := s.Plain.Get(ctx, types.NamespacedName{Namespace: namespace, Name: JobName(id)}, &job)
+	switch {
+	case apierrors.IsNotFound(err), err == nil && job.Labels[labelUpload] != id:
+		return nil, nil //nolint:nilnil // documented
+	case err != nil:
+		return nil, Failure(err)
 	}
-	return there, nil
+	return &job, nil
 }
 
 // Get one job.
@@ -220,11 +230,15 @@ func (s *Service) Delete(ctx context.Context, job *v1alpha1.PoseJob, results v1a
 		}
 	}
 	// The video first: when that fails the job is still there, and who asked can ask
-	// again.
+	// again. But not before the API server would let the job go.
+	this := []client.DeleteOption{client.Preconditions{UID: &job.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground)}
+	if err := s.Plain.Delete(ctx, job.DeepCopy(), append(slices.Clone(this), client.DryRunAll)...); client.IgnoreNotFound(err) != nil {
+		return Failure(err)
+	}
 	if err := s.removeVideo(ctx, job); err != nil {
 		return err
 	}
-	err := s.Client.Delete(ctx, job, client.Preconditions{UID: &job.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	err := s.Client.Delete(ctx, job, this...)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
@@ -237,7 +251,8 @@ func (s *Service) removeVideo(ctx context.Context, job *v1alpha1.PoseJob) error 
 		return nil
 	}
 	var all v1alpha1.PoseJobList
-	if err := s.Client.List(ctx, &all, client.InNamespace(job.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+	// Past the cache: another replica may just have made a job of the same video.
+	if err := s.Plain.List(ctx, &all, client.InNamespace(job.Namespace)); err != nil {
 		return Failure(err)
 	}
 	if slices.ContainsFunc(all.Items, func(o v1alpha1.PoseJob) bool {

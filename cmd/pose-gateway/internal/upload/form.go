@@ -163,19 +163,17 @@ func (f *form) done(ctx context.Context) (*v1alpha1.PoseJob, error) {
 	}
 	job, err := f.finish(ctx, f.sink, f.finishing, pieces)
 	if err == nil {
-		f.removePieces(ctx, f.sink, pieces)
+		f.removePieces(ctx, f.namespace, f.id)
 	}
 	return job, err
 }
 
-// removePieces that are joined. Those that stay are swept with old uploads.
-func (s *Service) removePieces(ctx context.Context, sink storage.Sink, pieces []piece) {
+// removePieces of an upload that is complete, those too that were not joined. Those that
+// stay are swept with old uploads.
+func (s *Service) removePieces(ctx context.Context, namespace, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeFor)
 	defer cancel()
-	for _, p := range pieces {
-		if err := sink.Delete(ctx, p.key()); err != nil {
-			s.Note(err, "remove a piece of an upload that is complete")
-			return
-		}
+	if err := s.Places.Remove(ctx, s.Places.Upload(namespace, id)+"/"+piecesDir); err != nil {
+		s.Note(err, "remove the pieces of an upload that is complete")
 	}
 }

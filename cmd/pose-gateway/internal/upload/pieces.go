@@ -43,7 +43,9 @@ type piece struct{ offset, size int64 }
 
 func (p piece) key() string { return fmt.Sprintf("%s/%020d", piecesDir, p.offset) }
 
-// listPieces gives the pieces that lie one after the other from the beginning.
+// listPieces gives the pieces that lie one after the other from the beginning. One that
+// begins within another is left out: a request that was cut off may have stored less at
+// a place than one that came after it, on another replica.
 func listPieces(ctx context.Context, sink storage.Sink, length int64) ([]piece, error) {
 	var all []piece
 	err := sink.List(ctx, piecesDir, func(e storage.Entry) error {
@@ -60,14 +62,21 @@ func listPieces(ctx context.Context, sink storage.Sink, length int64) ([]piece, 
 		return nil, place.Failure(err)
 	}
 	slices.SortFunc(all, func(a, b piece) int { return int(min(max(a.offset-b.offset, -1), 1)) })
-	next := int64(0)
-	for i, p := range all {
-		if p.offset != next || p.size <= 0 {
-			return all[:i], nil
+	return follow(all), nil
+}
+
+// follow gives those of pieces, by their offsets, that follow each other.
+func follow(all []piece) []piece {
+	var out []piece
+	for _, p := range all {
+		switch next := end(out); {
+		case p.offset > next || p.size <= 0 && p.offset == next:
+			return out
+		case p.offset == next:
+			out = append(out, p)
 		}
-		next += p.size
 	}
-	return all, nil
+	return out
 }
 
 func end(pieces []piece) int64 {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/auth"
@@ -165,13 +166,29 @@ func (s *Service) open(ctx context.Context, user *auth.User, namespace, id strin
 		_ = sink.Close()
 		return nil, nil, place.Failure(err)
 	case st.Job == "" && s.Now().After(st.Expires):
-		_ = sink.Close()
+		defer func() { _ = sink.Close() }()
+		if done, err := s.became(ctx, sink, &st, namespace, id); err != nil {
+			return nil, nil, err
+		} else if done {
+			return nil, nil, problem.New(http.StatusGone, "the upload is complete: it is job %s", st.Job)
+		}
 		if err := s.remove(ctx, namespace, id); err != nil {
 			s.Note(err, "remove an upload that has expired")
 		}
 		return nil, nil, problem.New(http.StatusGone, "the upload has expired: begin a new one")
 	}
 	return sink, &st, nil
+}
+
+// became says whether an upload is a job already, although nobody wrote that down: then
+// its video is the job's, and is not removed with the upload.
+func (s *Service) became(ctx context.Context, sink storage.Sink, st *state, namespace, id string) (bool, error) {
+	job, err := s.Jobs.OfUpload(ctx, namespace, id)
+	if err != nil || job == nil {
+		return false, err
+	}
+	st.Job = job.Name
+	return true, st.save(context.WithoutCancel(ctx), sink)
 }
 
 // tell how far an upload is. Its end counts only when its job exists: until then the
@@ -231,6 +248,7 @@ func (s *Service) Patch(w http.ResponseWriter, r *http.Request, user *auth.User,
 	if err != nil {
 		return err
 	}
+	leave = sync.OnceFunc(leave)
 	defer leave()
 	ctx, unlock, err := s.locks.lock(r.Context(), namespace+"/"+id)
 	if err != nil {
@@ -247,7 +265,8 @@ func (s *Service) Patch(w http.ResponseWriter, r *http.Request, user *auth.User,
 			return err
 		}
 	}
-	return s.complete(ctx, w, sink, st, finishing{namespace: namespace, id: id, user: user, settings: st.Settings})
+	leave() // what follows waits for a place among those who join
+	return s.complete(ctx, w, sink, st, finishing{namespace: namespace, id: id, user: user, settings: st.Settings, resumable: true})
 }
 
 // receive the bytes of one request.
@@ -286,9 +305,9 @@ func (s *Service) complete(ctx context.Context, w http.ResponseWriter, sink stor
 			return err
 		}
 		if end(pieces) == st.Length {
-			// It goes on when the client is gone: HEAD tells it later.
-			ctx = context.WithoutCancel(ctx)
 			job, err := s.finish(ctx, sink, f, pieces)
+			// What was begun goes on when the client is gone: HEAD tells it later.
+			ctx = context.WithoutCancel(ctx)
 			if err != nil {
 				return s.giveUp(ctx, f, err)
 			}
@@ -296,7 +315,7 @@ func (s *Service) complete(ctx context.Context, w http.ResponseWriter, sink stor
 			if err := st.save(ctx, sink); err != nil {
 				return err
 			}
-			s.removePieces(ctx, sink, pieces)
+			s.removePieces(ctx, f.namespace, f.id)
 		}
 	}
 	st.tell(w.Header(), pieces)
@@ -304,9 +323,10 @@ func (s *Service) complete(ctx context.Context, w http.ResponseWriter, sink stor
 	return nil
 }
 
-// giveUp what is no video: it stays nowhere. Anything else may be tried again.
+// giveUp what is no video, or another than was announced: it stays nowhere, for no
+// repetition mends it. Anything else may be tried again.
 func (s *Service) giveUp(ctx context.Context, f finishing, err error) error {
-	if problem.Of(err).Status == http.StatusUnsupportedMediaType {
+	if problem.Of(err).Status == http.StatusUnsupportedMediaType || errors.Is(err, errOtherVideo) {
 		if rerr := s.remove(ctx, f.namespace, f.id); rerr != nil {
 			s.Note(rerr, "remove an upload that is no video")
 		}
@@ -328,7 +348,12 @@ func (s *Service) Terminate(w http.ResponseWriter, r *http.Request, user *auth.U
 	if err != nil {
 		return err
 	}
-	_ = sink.Close()
+	defer func() { _ = sink.Close() }()
+	if st.Job == "" {
+		if _, err := s.became(ctx, sink, st, namespace, id); err != nil {
+			return err
+		}
+	}
 	if st.Job != "" {
 		return problem.New(http.StatusConflict, "the upload is complete: delete job %s, and the video goes with it", st.Job)
 	}

@@ -47,6 +47,7 @@ type finishing struct {
 	namespace, id string
 	user          *auth.User
 	settings      jobs.Settings
+	resumable     bool // it has a state beside its pieces
 }
 
 func (s *Service) tooLarge() error {
@@ -82,16 +83,27 @@ func (s *Service) finish(ctx context.Context, sink storage.Sink, f finishing, pi
 		return nil, err
 	}
 	defer leave()
+	ctx = context.WithoutCancel(ctx)
 	v, err := join(ctx, sink, pieces)
 	if err != nil {
 		return nil, err
 	}
+	if _, _, err := sink.Get(ctx, stateFile, maxState); f.resumable && storage.KindOf(err) == storage.NotFound {
+		// Somebody removed the upload while it was joined.
+		if rerr := s.remove(ctx, f.namespace, f.id); rerr != nil {
+			s.Note(rerr, "remove an upload that was given up")
+		}
+		return nil, problem.New(http.StatusGone, "the upload was removed: begin a new one")
+	}
 	return s.job(ctx, f, v)
 }
 
+// errOtherVideo says that the whole video is another than was announced.
+var errOtherVideo = errors.New("another digest than was announced")
+
 func (s *Service) job(ctx context.Context, f finishing, v *joined) (*v1alpha1.PoseJob, error) {
 	if want := f.settings.SHA256; want != "" && want != v.sha256 {
-		return nil, problem.New(http.StatusUnprocessableEntity, "the video arrived with the sha256 %s and not the one that was announced: send it again", v.sha256)
+		return nil, problem.Because(errOtherVideo, http.StatusUnprocessableEntity, "the video arrived with the sha256 %s and not the one that was announced: send it again", v.sha256)
 	}
 	// The job's pods then check that they get what was sent here.
 	f.settings.SHA256 = v.sha256
