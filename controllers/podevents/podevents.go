@@ -33,7 +33,17 @@ const (
 type Reader struct {
 	mu          sync.Mutex
 	deniedUntil time.Time
+	known       map[string]answer // by the pod's uid
 }
+
+// answer that was given of a pod, and is given again until then.
+type answer struct {
+	unmounted attempt.Unmounted
+	until     time.Time
+}
+
+// maxKnown bounds the answers that are remembered.
+const maxKnown = 4096
 
 // hanging says whether a pod's node has it and has not prepared it, and when it got it.
 func hanging(p *attempt.Pod) (since time.Time, ok bool) {
@@ -60,6 +70,10 @@ func (e *Reader) Explain(ctx context.Context, direct client.Reader, namespace st
 	if age < patience {
 		return patience - age
 	}
+	if a, ok := e.recall(p.UID); ok && now.Before(a.until) {
+		p.Unmounted = a.unmounted
+		return a.until.Sub(now)
+	}
 	var list eventsv1.EventList
 	err := direct.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{"regarding.uid": p.UID}, client.Limit(most))
 	switch {
@@ -72,7 +86,35 @@ func (e *Reader) Explain(ctx context.Context, direct client.Reader, namespace st
 	default:
 		p.Unmounted = attempt.WhyUnmounted(list.Items)
 	}
-	return max(interval, age/4)
+	again := max(interval, age/4)
+	e.remember(p.UID, answer{p.Unmounted, now.Add(again)}, now)
+	return again
+}
+
+func (e *Reader) recall(uid string) (answer, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	a, ok := e.known[uid]
+	return a, ok
+}
+
+func (e *Reader) remember(uid string, a answer, now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.known == nil {
+		e.known = map[string]answer{}
+	}
+	if len(e.known) >= maxKnown {
+		for k, old := range e.known {
+			if !now.Before(old.until) {
+				delete(e.known, k)
+			}
+		}
+		if len(e.known) >= maxKnown {
+			return
+		}
+	}
+	e.known[uid] = a
 }
 
 func (e *Reader) denied(now time.Time) bool {

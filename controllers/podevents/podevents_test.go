@@ -50,7 +50,11 @@ func TestEventsThatMayNotBeRead(t *testing.T) {
 	if u, again := explain(allowed, 11*time.Minute); u.Secret != "keys" || again != 3*time.Minute {
 		t.Errorf("%+v, again in %s", u, again)
 	}
-	if u, again := explain(&lister{err: errors.New("a timeout")}, 11*time.Minute); u != (attempt.Unmounted{}) || again == 0 {
+	// Other things that happen meanwhile ask nothing anew.
+	if u, again := explain(allowed, 12*time.Minute); u.Secret != "keys" || again != 2*time.Minute || allowed.asked != 1 {
+		t.Errorf("%+v, again in %s, asked %d times", u, again, allowed.asked)
+	}
+	if u, again := explain(&lister{err: errors.New("a timeout")}, 15*time.Minute); u != (attempt.Unmounted{}) || again == 0 {
 		t.Errorf("%+v, again in %s", u, again)
 	}
 	e = Reader{}

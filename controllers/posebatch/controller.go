@@ -203,8 +203,8 @@ func (r *Reconciler) run(ctx context.Context, o *observation) error {
 		return nil
 	}
 	plan := r.decide(ctx, o)
-	if lost := lostOf(o.failed); lost != nil {
-		return lost
+	if o.failed != nil {
+		return o.failed // not all was known that was decided upon
 	}
 	if err := r.execute(ctx, o, plan.Steps); err != nil {
 		return err
@@ -228,7 +228,7 @@ func (r *Reconciler) run(ctx context.Context, o *observation) error {
 
 func (r *Reconciler) decide(ctx context.Context, o *observation) batch.Plan {
 	return batch.Decide(batch.Input{
-		Batch: o.b, Records: o.records, Children: children(o), Queues: o.queued, Offer: r.offer(ctx, o), Now: o.now,
+		Batch: o.b, Records: o.records, Children: children(o), Queues: o.queued, Offer: r.offer(ctx, o), Finished: finished(o.b), Now: o.now,
 	})
 }
 
@@ -384,6 +384,9 @@ func (r *Reconciler) afterEnd(ctx context.Context, o *observation) (ctrl.Result,
 	}
 	plan := r.decide(ctx, o)
 	if err := r.execute(ctx, o, plan.Steps); err != nil && !apierrors.IsConflict(err) {
+		if lostOf(err) != nil {
+			return ctrl.Result{}, r.releaseAll(ctx, o.pods)
+		}
 		return ctrl.Result{}, err
 	}
 	if plan.More {

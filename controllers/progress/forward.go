@@ -28,8 +28,12 @@ import (
 // other for the leader do not play with it.
 const headerForwarded = "Pose-Forwarded"
 
-// leaderFor is how long an answer to who leads is believed.
-const leaderFor = 5 * time.Second
+// leaderFor is how long an answer to who leads is believed, and askEvery the least time
+// between two questions: while nobody leads, all pods go on reporting.
+const (
+	leaderFor = 5 * time.Second
+	askEvery  = time.Second
+)
 
 // Identity of a replica in the lease of the leader's election: a name, the address
 // of its pod, and what makes it unique.
@@ -74,7 +78,9 @@ func (l *Leader) trust(c *Certificate, serverName string) {
 func (l *Leader) address(ctx context.Context) (string, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now := l.Clock.Now(); l.at == "" || now.Sub(l.asked) >= leaderFor {
+	now := l.Clock.Now()
+	if age := now.Sub(l.asked); age >= leaderFor || l.at == "" && age >= askEvery {
+		l.asked, l.at = now, ""
 		lease, err := l.Leases.Get(ctx, l.Name, metav1.GetOptions{})
 		if err != nil {
 			return "", fmt.Errorf("read who leads: %w", err)
@@ -82,7 +88,6 @@ func (l *Leader) address(ctx context.Context) (string, error) {
 		if lease.Spec.HolderIdentity != nil {
 			l.at = addressOf(*lease.Spec.HolderIdentity)
 		}
-		l.asked = now
 	}
 	if l.at == "" {
 		return "", errors.New("nobody leads, or its address is not known")

@@ -49,8 +49,11 @@ type Server struct {
 	// Pace of the writes that reports lead to; pods are told to report no faster.
 	Pace *pace.Pacer
 
-	lists atomic.Int32
+	lists, passing atomic.Int32
 }
+
+// maxPassing bounds the reports that are being passed on: each may take a megabyte.
+const maxPassing = 64
 
 // NeedLeaderElection is false: any replica takes reports.
 func (*Server) NeedLeaderElection() bool { return false }
@@ -75,11 +78,23 @@ func (s *Server) keepOrPass(keep http.HandlerFunc, most int64) http.HandlerFunc 
 			keep(w, req)
 			return
 		}
-		// Whoever is no pod of ours is not worth the leader's time.
-		if id, ok := s.known(w, req); ok && id.uid != "" {
-			_, port, _ := net.SplitHostPort(s.Address)
-			s.Leader.pass(w, req, port, most)
+		// Whoever is no pod of ours is worth neither memory nor the leader's time.
+		id, ok := s.known(w, req)
+		if !ok {
+			return
 		}
+		if _, ok := s.pod(req.Context(), id); !ok {
+			http.Error(w, "no live attempt has this pod", http.StatusForbidden)
+			return
+		}
+		if s.passing.Add(1) > maxPassing {
+			s.passing.Add(-1)
+			http.Error(w, "too many reports at a time", http.StatusServiceUnavailable)
+			return
+		}
+		defer s.passing.Add(-1)
+		_, port, _ := net.SplitHostPort(s.Address)
+		s.Leader.pass(w, req, port, most)
 	}
 }
 

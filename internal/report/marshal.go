@@ -50,7 +50,7 @@ func (t *Termination) Marshal() []byte {
 		c.Engine = &e
 	}
 	limit := MaxTerminationBytes
-	if c.Queue != nil {
+	if c.Queue != nil || c.InQueue {
 		limit = MaxQueueMessageBytes
 	}
 	if b := encode(&c); len(b) <= limit {
@@ -65,7 +65,7 @@ func (t *Termination) Marshal() []byte {
 		}
 	}
 	bare := &Termination{Version: Version, Role: c.Role, Result: c.Result, Reason: c.Reason, Engine: c.Engine, Queue: c.Queue}
-	if b := encode(bare); len(b) <= MaxTerminationBytes {
+	if b := encode(bare); len(b) <= limit {
 		return b
 	}
 	bare.Engine = nil

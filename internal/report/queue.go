@@ -51,9 +51,10 @@ const (
 	// QueueWindow is how many clips lie in the pod at once: one to come, one at work,
 	// one being delivered. The pod's disk holds so many.
 	QueueWindow = 3
-	// MaxQueueMessageBytes bounds deliver's termination message: a queue's pod has one
-	// container more than others among which the kubelet divides 12 KiB.
-	MaxQueueMessageBytes = 1700
+	// MaxQueueMessageBytes bounds the termination messages of deliver and the engine: the
+	// kubelet divides 12 KiB among all containers, of which a queue's pod has seven, and
+	// two more where somebody adds some. 50 clips with their digests take 900.
+	MaxQueueMessageBytes = 1300
 )
 
 // QueueFile is the chunk of the batch's list, in the containers of a queue that read

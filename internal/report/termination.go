@@ -69,6 +69,8 @@ type Termination struct {
 	Index   *IndexReport    `json:"index,omitempty"`
 	// Queue is deliver's, in the pod of many clips.
 	Queue *QueueReport `json:"queue,omitempty"`
+	// InQueue says that the message is of such a pod, and has less room.
+	InQueue bool `json:"-"`
 }
 
 // LookupReport says what the places of a job showed.

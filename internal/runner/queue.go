@@ -36,6 +36,7 @@ func runQueue(ctx context.Context, cfg *report.Config, l layout.Layout, stdout i
 	t := &report.Termination{}
 	switch cfg.Role {
 	case report.RoleExec:
+		t.InQueue = true
 		res, err := exec.RunQueue(ctx, *cfg.Exec, q, l, stdout, term)
 		return engineEnd(ctx, t, res, err)
 	case report.RoleLookup:

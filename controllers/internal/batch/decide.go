@@ -45,7 +45,10 @@ type Input struct {
 	Queues []QueuePod
 	// Offer says whether more of them can be made; nil is no. It is asked at most once.
 	Offer func() Offer
-	Now   time.Time
+	// Finished: the batch has ended, whatever became of its clips (its list was lost,
+	// say). Nothing is begun any more, and pods of many clips end.
+	Finished bool
+	Now      time.Time
 }
 
 // StepKind is what a step does.
@@ -126,10 +129,10 @@ func Decide(in Input) Plan {
 	}
 	d.watchQueues()
 	d.account()
-	if in.Batch.Status.Stopping == nil {
+	if in.Batch.Status.Stopping == nil && !in.Finished {
 		d.stop()
 	}
-	if d.plan.Stop == nil {
+	if d.plan.Stop == nil && !in.Finished {
 		if in.Batch.Status.Stopping != nil {
 			d.cancel()
 		} else {

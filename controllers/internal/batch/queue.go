@@ -181,7 +181,7 @@ type queueKey struct {
 // watchQueues: those that ended are accounted for, those that are to end are ended,
 // those that were not made are made.
 func (d *decider) watchQueues() {
-	if len(d.Queues) > 0 {
+	if slices.ContainsFunc(d.records, func(r *Record) bool { return len(r.Queues) > 0 }) {
 		d.watchBudget()
 	}
 	pods := map[queueKey]*QueuePod{}
@@ -214,7 +214,7 @@ func (d *decider) watchQueues() {
 func (d *decider) watchQueue(key queueKey, q Queue, p *QueuePod) {
 	stopping := d.Batch.Status.Stopping != nil
 	switch {
-	case p == nil && q.UID == "" && !stopping && !d.spec.Suspend && q.Reason == "":
+	case p == nil && q.UID == "" && !stopping && !d.Finished && !d.spec.Suspend && d.broke == "" && q.Reason == "":
 		if d.made++; d.made > maxCreate {
 			d.plan.More = true
 			return
@@ -281,6 +281,8 @@ func (d *decider) endsQueue(p *QueuePod, stopping bool) (reason, message string)
 	switch {
 	case stopping:
 		return d.Batch.Status.Stopping.Reason, "the batch was stopped"
+	case d.Finished:
+		return v1alpha1.ReasonDisrupted, "the batch has ended"
 	case d.spec.Suspend:
 		return v1alpha1.ReasonSuspendedAttempt, "ended by spec.suspend"
 	}

@@ -357,6 +357,52 @@ func TestBudgetOfPods(t *testing.T) {
 	}
 }
 
+// TestABatchThatEndedBeginsNothing whatever its records say: its list may be lost.
+func TestABatchThatEndedBeginsNothing(t *testing.T) {
+	in := batch.Input{
+		Batch: many(perPod(3)), Records: []*batch.Record{inPods("qqqqqq..", []int{0, 1}, []int{2, 3}, []int{4, 5})},
+		Queues: []batch.QueuePod{seen(2)}, Offer: offered(), Now: gen.Now,
+	}
+	begins := func() (out []batch.StepKind) {
+		for _, s := range batch.Decide(in).Steps {
+			if s.Kind == batch.StepCreate || s.Kind == batch.StepLook || s.Kind == batch.StepQueue {
+				out = append(out, s.Kind)
+			}
+		}
+		return out
+	}
+	if len(begins()) == 0 {
+		t.Fatal("a batch that goes on begins nothing")
+	}
+	in.Finished = true
+	if got := begins(); len(got) > 0 {
+		t.Errorf("it begins %v", got)
+	}
+	ends := false
+	for _, s := range batch.Decide(in).Steps {
+		ends = ends || s.Kind == batch.StepEndQueue && s.Pod.Number == 2
+	}
+	if !ends {
+		t.Error("its pod of many clips goes on")
+	}
+}
+
+// TestAPodIsNotMadeOnceTheBudgetIsUsedUp although it was intended before.
+func TestAPodIsNotMadeOnceTheBudgetIsUsedUp(t *testing.T) {
+	b := many(perPod(3), func(b *v1alpha1.PoseBatch) { b.Spec.Budget = &v1alpha1.BatchBudget{GPUSeconds: new(int64(100))} })
+	r := inPods("qqqq", []int{0, 1, 2, 3})
+	r.Totals.GPUSeconds = 100
+	p := batch.Decide(batch.Input{Batch: b, Records: []*batch.Record{r}, Offer: offered(), Now: gen.Now})
+	for _, s := range p.Steps {
+		if s.Kind == batch.StepQueue {
+			t.Errorf("it is made: %+v", s)
+		}
+	}
+	if p.Stop == nil || p.Stop.Reason != v1alpha1.ReasonBudgetExhausted {
+		t.Errorf("the batch goes on: %+v", p.Stop)
+	}
+}
+
 // What a pod used that is kept after it was accounted for stands in the sums alone.
 func TestAPodThatIsKeptIsNotCountedAgain(t *testing.T) {
 	r := record("SS")

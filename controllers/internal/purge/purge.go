@@ -173,6 +173,8 @@ func ending(pods []attempt.Pod) []attempt.Pod {
 }
 
 func (o Owner) endWriters(writers []attempt.Pod, now time.Time) Decision {
+	// Lists of the cache have no order, and the message names one.
+	slices.SortFunc(writers, func(a, b attempt.Pod) int { return strings.Compare(a.Name, b.Name) })
 	d := Decision{Kind: KindWait, Reason: v1alpha1.ReasonDeleting, Message: fmt.Sprintf("pod %s ends first, so that it writes nothing behind the removal", writers[0].Name)}
 	if d.End = ending(writers); len(d.End) > 0 {
 		d.Kind = KindEnd

@@ -159,7 +159,7 @@ func (r *renderer) fetch() (corev1.Container, error) {
 		MaxBytes:       r.maxVideoBytes(),
 		ScratchBound:   r.scratchBound(),
 		Store:          r.settings.Store,
-		TimeoutSeconds: FetchTimeoutSeconds,
+		TimeoutSeconds: r.bounded(FetchTimeoutSeconds),
 	}
 	if mounted(v.URI) {
 		cfg.Fetch.PVCMount = pvcInputMount
@@ -181,7 +181,7 @@ func (r *renderer) prepare() (corev1.Container, error) {
 	cfg := r.config(report.RolePrepare)
 	cfg.Prepare = &report.PrepareConfig{
 		MaxPixels: r.settings.MaxPixels, MaxFrames: r.settings.MaxFrames,
-		TimeoutSeconds: PrepareTimeoutSeconds,
+		TimeoutSeconds: r.bounded(PrepareTimeoutSeconds),
 	}
 	if f := r.job.Spec.Video.Frames; f != nil {
 		cfg.Prepare.StartFrame, cfg.Prepare.EndFrame = f.Start, f.End

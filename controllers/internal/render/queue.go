@@ -146,6 +146,15 @@ func clipSeconds(job *v1alpha1.PoseJob, variant *v1alpha1.Variant) int64 {
 	return out
 }
 
+// bounded is a role's time for one clip. In a pod of many a clip that is slow to come
+// holds the GPU, so that the bound of the engine's work on it is that of the others, too.
+func (r *renderer) bounded(seconds int64) int64 {
+	if r.queue != nil && r.queue.ClipSeconds > 0 {
+		return min(seconds, r.queue.ClipSeconds)
+	}
+	return seconds
+}
+
 // command that starts the engine: of one video, or of many.
 func (r *renderer) command() []string {
 	if r.queue == nil {

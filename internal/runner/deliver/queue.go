@@ -146,7 +146,8 @@ func (r *Queue) step(ctx context.Context, e *engine) bool {
 	}
 	for _, c := range r.clips {
 		// Where somebody looks, a result of a neighbour may do as it is.
-		if c.mark == report.QueueWaiting && !c.checked && (!r.Queue.Config.Look || c.Seen().Look != nil) {
+		// One that has come to its end since it was looked at above is for the next step.
+		if seen := c.Seen(); c.mark == report.QueueWaiting && !c.checked && !seen.Over() && (!r.Queue.Config.Look || seen.Look != nil) {
 			r.check(ctx, c)
 			return true
 		}

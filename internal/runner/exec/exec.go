@@ -329,7 +329,7 @@ func (r *runner) snapshot(now time.Time) report.EngineReport {
 func (r *runner) write(now time.Time) {
 	rep := r.snapshot(now)
 	r.written, r.late = now, false
-	t := &report.Termination{Role: report.RoleExec, Result: report.ResultRunning, Seconds: tenths(now.Sub(r.started)), Engine: &rep}
+	t := &report.Termination{Role: report.RoleExec, Result: report.ResultRunning, Seconds: tenths(now.Sub(r.started)), Engine: &rep, InQueue: r.work != nil}
 	if err := r.term.Update(t); err != nil {
 		fmt.Fprintf(r.stdout, "pose-runner: %v\n", err)
 	}
