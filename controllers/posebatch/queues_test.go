@@ -129,7 +129,10 @@ func TestPodsOfManyClipsThatOnlyCrash(t *testing.T) {
 	for range 3 {
 		jobs := p.someJobs(1)
 		p.finish(&jobs[0], ok, 1)
-		p.g.Eventually(func() bool { return len(p.queuePods()) == 0 && (len(p.jobs()) == 0 || p.jobs()[0].UID != jobs[0].UID) }).Should(BeTrue())
+		p.g.Eventually(func() bool {
+			now := p.jobs()
+			return len(p.queuePods()) == 0 && (len(now) == 0 || now[0].UID != jobs[0].UID)
+		}).Should(BeTrue())
 	}
 	p.counts(v1alpha1.BatchCounts{Total: 6, Succeeded: 6})
 }
