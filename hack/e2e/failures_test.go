@@ -55,7 +55,8 @@ func once(j *v1alpha1.PoseJob) { j.Spec.BackoffLimit = new(int32(0)) }
 // withoutRunner runs the image as it is.
 func withoutRunner(e *v1alpha1.PoseEngine) {
 	for i := range e.Spec.Variants {
-		e.Spec.Variants[i].Runner = v1alpha1.RunnerNone
+		v := &e.Spec.Variants[i]
+		v.Runner, v.ClipsCommand = v1alpha1.RunnerNone, nil // who starts the engine hands it clips
 	}
 }
 
