@@ -283,9 +283,9 @@ func TestAMissingSecretIsNamedAndEndsTheJob(t *testing.T) {
 	}))
 	await(t, key, func(j *v1alpha1.PoseJob) bool {
 		c := meta.FindStatusCondition(j.Status.Conditions, v1alpha1.ConditionReady)
-		return c != nil && strings.Contains(c.Message, "Secret stroe (video)")
+		return c != nil && c.Reason == v1alpha1.ReasonSecretMissing && strings.Contains(c.Message, "Secret stroe (spec.video.credentialsSecretRef")
 	})
-	failed(t, await(t, key, harness.Finished), v1alpha1.ReasonPodNotStartable, 2, "Secret stroe (video)")
+	failed(t, await(t, key, harness.Finished), v1alpha1.ReasonSecretMissing, 1, "Secret stroe (spec.video.credentialsSecretRef")
 }
 
 func TestAMissingClaimIsNamedAndEndsTheJob(t *testing.T) {
