@@ -12,10 +12,10 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/controllers/apitest"
 )
 
 // The real API server of this package's tests.
@@ -24,37 +24,18 @@ var (
 	api    client.Client
 )
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) { os.Exit(apitest.Main(m, connect)) }
 
-func run(m *testing.M) int {
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		fmt.Fprintln(os.Stderr, "KUBEBUILDER_ASSETS is not set: these tests need a real API server; run `make test-unit`, or set it to the absolute path of .tools/bin/kube-assets after `make kube`")
-		return 1
-	}
-	server := &envtest.Environment{CRDDirectoryPaths: []string{"../../config/crd/bases"}, ErrorIfCRDPathMissing: true}
-	var err error
-	if config, err = server.Start(); err != nil {
-		fmt.Fprintln(os.Stderr, "start the API server:", err)
-		return 1
-	}
-	defer func() {
-		if err := server.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, "stop the API server:", err)
-		}
-	}()
-	config.QPS = -1
+func connect(c *rest.Config) (err error) {
+	config = c
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
+			return err
 		}
 	}
-	if api, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
+	api, err = client.New(config, client.Options{Scheme: scheme})
+	return err
 }
 
 // object is a manifest to which a case makes its changes.
@@ -141,10 +122,4 @@ func expect(t *testing.T, err error, refusal string) {
 	}
 }
 
-// TestTheAPIServerIsNamed makes the cached result of these tests depend on the
-// variable, which TestMain reads before go test keeps track.
-func TestTheAPIServerIsNamed(t *testing.T) {
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		t.Fatal("KUBEBUILDER_ASSETS is not set")
-	}
-}
+func TestTheAPIServerIsNamed(t *testing.T) { apitest.Named(t) }

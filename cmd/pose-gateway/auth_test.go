@@ -20,6 +20,7 @@ import (
 
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/media"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/stand"
+	"github.com/pose-dev/pose-operator/internal/storetest"
 )
 
 type session struct{ User, Namespace, Kind, CSRFToken string }
@@ -183,7 +184,7 @@ func (g *gateway) browse(c *http.Client, method, path string, headers ...string)
 
 func startOIDC(t *testing.T, p *provider) *gateway {
 	t.Helper()
-	addr, err := stand.FreeAddress()
+	addr, err := storetest.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}

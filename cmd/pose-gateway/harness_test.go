@@ -29,6 +29,7 @@ import (
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/jobs"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/stand"
 	"github.com/pose-dev/pose-operator/controllers/apitest"
+	"github.com/pose-dev/pose-operator/internal/storetest"
 )
 
 // What all tests share: a real API server, a real S3 server.
@@ -104,7 +105,7 @@ type gateway struct {
 
 func start(t *testing.T, more map[string]any) *gateway {
 	t.Helper()
-	api, err := stand.FreeAddress()
+	api, err := storetest.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +123,7 @@ func startAt(t *testing.T, api string, more map[string]any) *gateway {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ops, err := stand.FreeAddress()
+	ops, err := storetest.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers/internal/batch"
+	"github.com/pose-dev/pose-operator/controllers/removal"
 	"github.com/pose-dev/pose-operator/internal/clips"
 	"github.com/pose-dev/pose-operator/internal/report"
 )
@@ -66,7 +67,9 @@ func (r *Reconciler) follow(o *observation, s batch.PodStep, pod *corev1.Pod, t 
 	case batch.PodCreate:
 		o.act = func(ctx context.Context) error { return r.create(ctx, o.b, t.purpose, *t.attempt) }
 	case batch.PodEnd:
-		o.act = func(ctx context.Context) error { return r.deletePod(ctx, pod) }
+		o.act = func(ctx context.Context) error {
+			return removal.DeletePod(ctx, r.Client, pod.Namespace, pod.Name, string(pod.UID))
+		}
 	case batch.PodWait, batch.PodDone, batch.PodGiveUp:
 		o.until(s.Until)
 	}
@@ -215,17 +218,6 @@ func (r *Reconciler) create(ctx context.Context, b *v1alpha1.PoseBatch, purpose 
 	}
 	r.Recorder.Eventf(b, nil, corev1.EventTypeWarning, "PodCreateFailed", "Create", "%s", cut(err.Error()))
 	return fmt.Errorf("create pod %s/%s: %w", pod.Namespace, pod.Name, err)
-}
-
-func (r *Reconciler) deletePod(ctx context.Context, pod *corev1.Pod) error {
-	if pod == nil {
-		return nil
-	}
-	err := r.Client.Delete(ctx, pod, client.Preconditions{UID: &pod.UID})
-	if client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
-		return fmt.Errorf("delete pod %s/%s: %w", pod.Namespace, pod.Name, err)
-	}
-	return nil
 }
 
 func timeOf(t *metav1.Time) time.Time {

@@ -404,3 +404,18 @@ func TestTheDefaultsOfAClip(t *testing.T) {
 		t.Errorf("spec (-by the API server +here):\n%s", diff)
 	}
 }
+
+// TestTheJobOfAPodOfManyHasTheAPIServersDefaults: that PoseJob is never made, so that
+// nobody else fills in what its template leaves unset.
+func TestTheJobOfAPodOfManyHasTheAPIServersDefaults(t *testing.T) {
+	p := newPlace(t)
+	b := p.submit(uris(1))
+	c := clips.Clip{URI: "s3://videos/a.mp4", Name: "a.mp4"}
+	real := batch.Job(b, 0, c)
+	p.must(api.Create(ctx, real, client.DryRunAll))
+	want, got := real.Spec, batch.QueueJob(b, 0, c).Spec
+	want.Output.URI = got.Output.URI // the batch's: each clip has its own below it
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}

@@ -51,12 +51,11 @@ func (s *Server) takeClips(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, ErrNoSuchPod.Error(), http.StatusForbidden)
 		return
 	}
-	if s.lists.Add(1) > maxLists {
-		s.lists.Add(-1)
-		http.Error(w, "too many lists at a time", http.StatusServiceUnavailable)
+	leave, ok := enter(w, &s.lists, maxLists, "lists")
+	if !ok {
 		return
 	}
-	defer s.lists.Add(-1)
+	defer leave()
 	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, report.MaxClipsPageBytes))
 	if err != nil {
 		http.Error(w, "body too large", http.StatusRequestEntityTooLarge)

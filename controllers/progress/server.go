@@ -87,15 +87,25 @@ func (s *Server) keepOrPass(keep http.HandlerFunc, most int64) http.HandlerFunc 
 			http.Error(w, "no live attempt has this pod", http.StatusForbidden)
 			return
 		}
-		if s.passing.Add(1) > maxPassing {
-			s.passing.Add(-1)
-			http.Error(w, "too many reports at a time", http.StatusServiceUnavailable)
+		leave, ok := enter(w, &s.passing, maxPassing, "reports")
+		if !ok {
 			return
 		}
-		defer s.passing.Add(-1)
+		defer leave()
 		_, port, _ := net.SplitHostPort(s.Address)
 		s.Leader.pass(w, req, port, most)
 	}
+}
+
+// enter among those that are in hand, or answer that they are too many.
+func enter(w http.ResponseWriter, in *atomic.Int32, most int32, what string) (leave func(), ok bool) {
+	leave = func() { in.Add(-1) }
+	if in.Add(1) > most {
+		leave()
+		http.Error(w, "too many "+what+" at a time", http.StatusServiceUnavailable)
+		return nil, false
+	}
+	return leave, true
 }
 
 // known identifies the pod that sends, or answers that it is none.

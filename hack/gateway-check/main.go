@@ -31,6 +31,7 @@ import (
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/stand"
+	"github.com/pose-dev/pose-operator/internal/storetest"
 )
 
 var (
@@ -161,11 +162,11 @@ func gateway(ctx context.Context, config *rest.Config, store *stand.Store, dir s
 	}
 	api := *listen
 	if api == "" {
-		if api, err = stand.FreeAddress(); err != nil {
+		if api, err = storetest.FreeAddress(); err != nil {
 			return "", err
 		}
 	}
-	ops, err := stand.FreeAddress()
+	ops, err := storetest.FreeAddress()
 	if err != nil {
 		return "", err
 	}

@@ -41,6 +41,9 @@ type Clip struct {
 	Bytes int64 `json:"bytes,omitempty"`
 }
 
+// Output is where the clip's results lie below the output of its batch.
+func (c Clip) Output(batch string) string { return strings.TrimRight(batch, "/") + "/" + c.Name }
+
 // Found is something that may become a clip.
 type Found struct {
 	URI string

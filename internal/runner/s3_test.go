@@ -3,58 +3,26 @@ package runner_test
 import (
 	"bytes"
 	"encoding/json"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/pose-dev/pose-operator/internal/report"
 	"github.com/pose-dev/pose-operator/internal/result"
+	"github.com/pose-dev/pose-operator/internal/storetest"
 )
 
 // bucket starts a real S3 server with one bucket and gives its URL and folder.
 func bucket(t *testing.T) (endpoint, dir string) {
 	t.Helper()
-	binary := os.Getenv("POSE_TEST_VERSITYGW")
-	if binary == "" {
-		t.Skip("SKIPPED: POSE_TEST_VERSITYGW names no versitygw binary (go install github.com/versity/versitygw/cmd/versitygw@v1.8.0)")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	data := t.TempDir()
-	dir = filepath.Join(data, "bucket")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(binary, "--access", "admin", "--secret", "admin-secret", "--port", addr, "posix", "--sidecar", t.TempDir(), data)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		if c, err := net.Dial("tcp", addr); err == nil {
-			c.Close()
-			return "http://" + addr, dir
-		}
-		if time.Now().After(end) {
-			t.Fatal("versitygw does not listen")
-		}
-	}
+	s := storetest.S3(t, "bucket")
+	return s.Endpoint, filepath.Join(s.Data, "bucket")
 }
 
 func (p *pod) s3Deliver(endpoint, secret string) report.Config {

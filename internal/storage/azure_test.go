@@ -9,6 +9,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 
 	"github.com/pose-dev/pose-operator/internal/report"
+	"github.com/pose-dev/pose-operator/internal/storetest"
 )
 
 // The account that every Azurite has, as its documentation says.
@@ -26,10 +27,10 @@ func azureOptions(t *testing.T, name string) Options {
 	if _, err := os.Stat(binary); err != nil {
 		t.Skip("SKIPPED: POSE_TEST_AZURITE names no azurite-blob (make .tools/bin/azurite/node_modules/.bin/azurite-blob; needs npm)")
 	}
-	addr := freeAddress(t)
+	addr := storetest.Address(t)
 	host, port, _ := net.SplitHostPort(addr)
 	cmd := exec.Command(binary, "--blobHost", host, "--blobPort", port, "--location", t.TempDir(), "--silent", "--disableTelemetry", "--skipApiVersionCheck")
-	serve(t, addr, cmd)
+	storetest.Serve(t, addr, cmd)
 	o := Options{
 		Store:          report.StoreConfig{AzureAccount: azuriteAccount, AzureEndpoint: "http://" + addr + "/" + azuriteAccount},
 		CredentialsDir: secret(t, map[string]string{"AZURE_STORAGE_KEY": azuriteKey + "\n"}),

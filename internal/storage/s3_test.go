@@ -10,46 +10,24 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/pose-dev/pose-operator/internal/report"
+	"github.com/pose-dev/pose-operator/internal/storetest"
 )
 
-// gateway starts a real S3 server over a folder and gives its URL.
+// gateway starts a real S3 server and gives its URL.
 func gateway(t *testing.T, buckets ...string) string {
 	t.Helper()
-	binary := os.Getenv("POSE_TEST_VERSITYGW")
-	if binary == "" {
-		t.Skip("SKIPPED: POSE_TEST_VERSITYGW names no versitygw binary (go install github.com/versity/versitygw/cmd/versitygw@v1.8.0)")
-	}
-	addr := freeAddress(t)
-	data := t.TempDir()
-	for _, b := range buckets {
-		if err := os.Mkdir(filepath.Join(data, b), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// Metadata lies beside the data: not every file system has xattrs.
-	cmd := exec.Command(binary, "--access", "admin", "--secret", "admin-secret", "--port", addr, "posix", "--sidecar", t.TempDir(), data)
-	serve(t, addr, cmd)
-	if started != nil {
-		started(cmd)
-	}
-	return "http://" + addr
+	return storetest.S3(t, buckets...).Endpoint
 }
-
-// started is told of the process of each gateway.
-var started func(*exec.Cmd)
 
 func s3Options(t *testing.T, endpoint string) Options {
 	return Options{
 		Store:          report.StoreConfig{S3Endpoint: endpoint, S3Region: "us-east-1", S3PathStyle: true},
-		CredentialsDir: secret(t, map[string]string{"AWS_ACCESS_KEY_ID": "admin", "AWS_SECRET_ACCESS_KEY": "admin-secret\n"}),
+		CredentialsDir: secret(t, map[string]string{"AWS_ACCESS_KEY_ID": storetest.AccessKey, "AWS_SECRET_ACCESS_KEY": storetest.SecretKey + "\n"}),
 	}
 }
 

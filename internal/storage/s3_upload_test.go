@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +18,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/pose-dev/pose-operator/internal/storetest"
 )
 
 // between puts a proxy before a server that answers by itself when handle says so.
@@ -297,14 +298,11 @@ func TestS3Leftovers(t *testing.T) {
 
 // TestS3ServerDies in the midst of an upload.
 func TestS3ServerDies(t *testing.T) {
-	var server *exec.Cmd
-	started = func(cmd *exec.Cmd) { server = cmd }
-	endpoint := gateway(t, "results")
-	started = nil
+	server := storetest.S3(t, "results")
 	var parts atomic.Int32
-	srv := between(t, endpoint, func(_ http.ResponseWriter, r *http.Request) bool {
+	srv := between(t, server.Endpoint, func(_ http.ResponseWriter, r *http.Request) bool {
 		if isPart(r) && parts.Add(1) == 2 {
-			_ = server.Process.Kill()
+			server.Stop()
 		}
 		return false
 	})

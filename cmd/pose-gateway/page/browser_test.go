@@ -29,6 +29,7 @@ import (
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/stand"
 	"github.com/pose-dev/pose-operator/controllers/apitest"
+	"github.com/pose-dev/pose-operator/internal/storetest"
 )
 
 // The page in a real browser, on the gateway's own binary, with a real API server and a
@@ -132,8 +133,8 @@ func serve(t *testing.T, store *stand.Store) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	api, err1 := stand.FreeAddress()
-	health, err2 := stand.FreeAddress()
+	api, err1 := storetest.FreeAddress()
+	health, err2 := storetest.FreeAddress()
 	if err1 != nil || err2 != nil {
 		t.Fatal(err1, err2)
 	}

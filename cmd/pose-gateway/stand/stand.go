@@ -7,12 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -25,6 +22,7 @@ import (
 
 	"github.com/pose-dev/pose-operator/internal/report"
 	"github.com/pose-dev/pose-operator/internal/storage"
+	"github.com/pose-dev/pose-operator/internal/storetest"
 )
 
 // What the stand's pieces are called.
@@ -45,7 +43,7 @@ type Store struct {
 // StartStore starts versitygw, the binary of which is given, below dir. It ends with
 // ctx.
 func StartStore(ctx context.Context, binary, dir string) (*Store, error) {
-	addr, err := FreeAddress()
+	addr, err := storetest.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
@@ -56,43 +54,18 @@ func StartStore(ctx context.Context, binary, dir string) (*Store, error) {
 			return nil, fmt.Errorf("make the store's folder: %w", err)
 		}
 	}
-	for name, v := range map[string]string{"AWS_ACCESS_KEY_ID": "admin", "AWS_SECRET_ACCESS_KEY": "admin-secret"} {
+	for name, v := range map[string]string{"AWS_ACCESS_KEY_ID": storetest.AccessKey, "AWS_SECRET_ACCESS_KEY": storetest.SecretKey} {
 		if err := os.WriteFile(filepath.Join(s.CredentialsDir, name), []byte(v), 0o600); err != nil {
 			return nil, fmt.Errorf("write the store's keys: %w", err)
 		}
 	}
-	cmd := exec.CommandContext(ctx, binary, "--access", "admin", "--secret", "admin-secret", "--port", addr, "--quiet", "posix", "--sidecar", sidecar, s.Dir) //nolint:gosec // the caller's own
+	cmd := storetest.Gateway(ctx, binary, addr, s.Dir, sidecar)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the store: %w", err)
 	}
 	go func() { _ = cmd.Wait() }()
-	return s, awaitAddress(ctx, addr)
-}
-
-// FreeAddress on loopback.
-func FreeAddress() (string, error) {
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
-
-func awaitAddress(ctx context.Context, addr string) error {
-	for range 300 {
-		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-		if err == nil {
-			return c.Close() //nolint:wrapcheck // nothing was sent
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w", addr, ctx.Err())
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-	return errors.New(addr + " does not listen")
+	return s, storetest.Await(ctx, addr)
 }
 
 // Options to reach the store.

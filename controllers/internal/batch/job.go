@@ -10,15 +10,6 @@ import (
 	"github.com/pose-dev/pose-operator/internal/report"
 )
 
-// OutputOf a clip.
-func OutputOf(b *v1alpha1.PoseBatch, c clips.Clip) string {
-	uri := b.Spec.Output.URI
-	for len(uri) > 0 && uri[len(uri)-1] == '/' {
-		uri = uri[:len(uri)-1]
-	}
-	return uri + "/" + c.Name
-}
-
 // Job of a clip. What the template leaves unset gets the PoseJob's own defaults. Its
 // results never go with it: those of the whole batch go at once, with the batch.
 func Job(b *v1alpha1.PoseBatch, n int, c clips.Clip) *v1alpha1.PoseJob {
@@ -37,7 +28,7 @@ func Job(b *v1alpha1.PoseBatch, n int, c clips.Clip) *v1alpha1.PoseJob {
 				CaptureFPS: t.CaptureFPS, FocalLengthPx: t.FocalLengthPx,
 			},
 			Output: v1alpha1.Output{
-				URI: OutputOf(b, c), CredentialsSecretRef: o.CredentialsSecretRef,
+				URI: c.Output(o.URI), CredentialsSecretRef: o.CredentialsSecretRef,
 				Overlay: o.Overlay, Overwrite: o.Overwrite, DeletionPolicy: v1alpha1.DeletionRetain,
 			},
 			EngineName: t.EngineName, Device: t.Device, Variants: t.Variants, People: t.People, Reuse: t.Reuse,

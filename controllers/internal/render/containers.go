@@ -62,21 +62,28 @@ func (r *renderer) containers(spec *corev1.PodSpec) error {
 		inits = append(inits, r.plainEngine)
 		mains = mains[1:]
 	}
-	for _, make := range inits {
+	return fillIn(spec, inits, mains)
+}
+
+// fillIn makes the containers of a pod, in their order.
+func fillIn(spec *corev1.PodSpec, inits, mains []func() (corev1.Container, error)) (err error) {
+	if spec.InitContainers, err = made(inits); err != nil {
+		return err
+	}
+	spec.Containers, err = made(mains)
+	return err
+}
+
+func made(all []func() (corev1.Container, error)) ([]corev1.Container, error) {
+	var out []corev1.Container
+	for _, make := range all {
 		c, err := make()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		spec.InitContainers = append(spec.InitContainers, c)
+		out = append(out, c)
 	}
-	for _, make := range mains {
-		c, err := make()
-		if err != nil {
-			return err
-		}
-		spec.Containers = append(spec.Containers, c)
-	}
-	return nil
+	return out, nil
 }
 
 // config of one role with the parts that all roles share.

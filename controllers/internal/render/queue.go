@@ -88,22 +88,13 @@ func (r *renderer) queueContainers(spec *corev1.PodSpec, q Queue) error {
 	if q.Look != nil {
 		mains = slices.Insert(mains, 0, func() (corev1.Container, error) { return r.queueLookup(*q.Look) })
 	}
-	for _, make := range inits {
-		c, err := make()
-		if err != nil {
-			return err
-		}
-		spec.InitContainers = append(spec.InitContainers, c)
+	if err := fillIn(spec, inits, mains); err != nil {
+		return err
 	}
-	for _, make := range mains {
-		c, err := make()
-		if err != nil {
-			return err
-		}
-		if handlesPlaces[c.Name] {
+	for i := range spec.Containers {
+		if c := &spec.Containers[i]; handlesPlaces[c.Name] {
 			c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: volumeChunk, MountPath: report.BatchDir, ReadOnly: true})
 		}
-		spec.Containers = append(spec.Containers, c)
 	}
 	return nil
 }

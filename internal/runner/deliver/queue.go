@@ -86,7 +86,7 @@ func (r *Queue) clip(q queue.Clip, listed clips.Clip) *clip {
 	c.role.Job = r.Queue.Job(r.Job, q)
 	c.role.Log = q.Log(r.Log)
 	c.role.Push = func(report.Progress) {} // what is shown is the engine's progress
-	c.role.Config.URI = queue.Output(r.Config.URI, listed)
+	c.role.Config.URI = listed.Output(r.Config.URI)
 	c.role.Config.Provenance.VideoURI = listed.URI
 	c.role.Layout = q.Layout
 	return c

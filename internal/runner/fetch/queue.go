@@ -46,21 +46,14 @@ func RunQueue(ctx context.Context, cfg report.FetchConfig, q *queue.Queue, push 
 			return said(), err
 		}
 		_, err = Run(ctx, one, c.Layout, push, c.Log(log))
+		became, err := c.Settle(ctx, err, "fetched", log)
 		switch {
-		case ctx.Err() != nil:
-			return said(), context.Cause(ctx)
-		case c.Seen().Done: // deliver found its place closed meanwhile
-			if err := c.Clear(); err != nil {
-				return said(), err
-			}
-		case err == nil:
+		case err != nil:
+			return said(), err
+		case became == queue.Worked:
 			fetched++
-		default:
+		case became == queue.Failed:
 			failed++
-			fmt.Fprintf(log, "pose-runner: clip %d is not fetched: %s\n", c.Number, queue.FailureOf(err).Message)
-			if err := c.Fail(err); err != nil {
-				return said(), err
-			}
 		}
 	}
 	return said(), nil

@@ -56,6 +56,6 @@ func RunQueue(ctx context.Context, cfg report.LookupConfig, job report.JobRef, q
 // clipConfig is what a look at the places of one clip is told.
 func clipConfig(cfg report.LookupConfig, c clips.Clip) report.LookupConfig {
 	cfg.Video.URI, cfg.Boxes = c.URI, nil
-	cfg.URI = queue.Output(cfg.URI, c)
+	cfg.URI = c.Output(cfg.URI)
 	return cfg
 }

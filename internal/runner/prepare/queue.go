@@ -30,21 +30,14 @@ func RunQueue(ctx context.Context, cfg report.PrepareConfig, q *queue.Queue, log
 			continue
 		}
 		_, err = Run(ctx, cfg, c.Layout, c.Log(log))
+		became, err := c.Settle(ctx, err, "prepared", log)
 		switch {
-		case ctx.Err() != nil:
-			return said(), context.Cause(ctx)
-		case c.Seen().Done: // its place is closed, and its files went away meanwhile
-			if err := c.Clear(); err != nil {
-				return said(), err
-			}
-		case err == nil:
+		case err != nil:
+			return said(), err
+		case became == queue.Worked:
 			prepared++
-		default:
+		case became == queue.Failed:
 			failed++
-			fmt.Fprintf(log, "pose-runner: clip %d is not prepared: %s\n", c.Number, queue.FailureOf(err).Message)
-			if err := c.Fail(err); err != nil {
-				return said(), err
-			}
 		}
 	}
 	return said(), nil

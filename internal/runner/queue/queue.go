@@ -16,6 +16,7 @@
 package queue
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -27,7 +28,6 @@ import (
 	"github.com/pose-dev/pose-operator/internal/report"
 	"github.com/pose-dev/pose-operator/internal/runner/layout"
 	"github.com/pose-dev/pose-operator/internal/runner/outcome"
-	"github.com/pose-dev/pose-operator/internal/storage"
 )
 
 // Clip is one clip of the queue.
@@ -103,9 +103,6 @@ func (q *Queue) Job(pod report.JobRef, c Clip) report.JobRef {
 	return pod
 }
 
-// Output is where the results of a clip lie.
-func Output(batch string, c clips.Clip) string { return storage.Join(batch, c.Name) }
-
 // Line is what the engine is told of a clip.
 func (q *Queue) Line(c Clip) report.ClipLine {
 	l := q.Config.Line
@@ -126,4 +123,31 @@ func (p prefixed) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	return len(b), nil
+}
+
+// Settled says what became of a role's work on a clip.
+type Settled int
+
+// What became of it.
+const (
+	Worked Settled = iota
+	Failed
+	// Left: deliver found the clip's place closed meanwhile, and its files went.
+	Left
+)
+
+// Settle ends a role's work on a clip, which failed unless the error is nil: a failure
+// is left for the others and said in the log, as "clip 3 is not WHAT". The error is
+// that of ctx, or of a signal that cannot be left.
+func (c Clip) Settle(ctx context.Context, failed error, what string, log io.Writer) (Settled, error) {
+	switch {
+	case ctx.Err() != nil:
+		return Failed, context.Cause(ctx)
+	case c.Seen().Done:
+		return Left, c.Clear()
+	case failed == nil:
+		return Worked, nil
+	}
+	fmt.Fprintf(log, "pose-runner: clip %d is not %s: %s\n", c.Number, what, FailureOf(failed).Message)
+	return Failed, c.Fail(failed)
 }

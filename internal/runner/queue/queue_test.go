@@ -227,7 +227,7 @@ func TestList(t *testing.T) {
 	if err != nil || len(list) != 2 || list[0].Name != "2.mp4" || list[1].Name != "0.mp4" {
 		t.Errorf("%v %v", list, err)
 	}
-	if got := queue.Output("s3://out/x", list[0]); got != "s3://out/x/2.mp4" {
+	if got := list[0].Output("s3://out/x"); got != "s3://out/x/2.mp4" {
 		t.Errorf("output %s", got)
 	}
 	if j := q.Job(report.JobRef{Name: "pod", UID: "u"}, q.Clips[0]); j.Name != "runs-12" || j.UID != "u" {

@@ -4,13 +4,10 @@ package clitest
 
 import (
 	"bytes"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/pose-dev/pose-operator/cmd/kubectl-pose/internal/cluster"
+	"github.com/pose-dev/pose-operator/internal/storetest"
 )
 
 // Build makes commands as the plugin's root does.
@@ -150,44 +148,12 @@ func Container(name string, s corev1.ContainerState) []corev1.ContainerStatus {
 // does.
 func S3(t *testing.T, buckets ...string) (endpoint, keys, data string, stop func()) {
 	t.Helper()
-	binary := os.Getenv("POSE_TEST_VERSITYGW")
-	if binary == "" {
-		t.Skip("SKIPPED: POSE_TEST_VERSITYGW names no versitygw binary (go install github.com/versity/versitygw/cmd/versitygw@v1.8.0)")
-	}
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	data, keys = t.TempDir(), t.TempDir()
-	for _, b := range buckets {
-		if err := os.Mkdir(filepath.Join(data, b), 0o750); err != nil {
-			t.Fatal(err)
-		}
-	}
-	server := exec.CommandContext(t.Context(), binary, "--access", "admin", "--secret", "admin-secret", "--port", addr, "posix", "--sidecar", t.TempDir(), data) //nolint:gosec // the test's own program
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	stop = func() {
-		_ = server.Process.Kill()
-		_ = server.Wait()
-	}
-	t.Cleanup(stop)
-	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		if c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr); err == nil {
-			c.Close()
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("versitygw does not listen")
-		}
-	}
-	for name, v := range map[string]string{"AWS_ACCESS_KEY_ID": "admin", "AWS_SECRET_ACCESS_KEY": "admin-secret"} {
+	s := storetest.S3(t, buckets...)
+	keys = t.TempDir()
+	for name, v := range map[string]string{"AWS_ACCESS_KEY_ID": storetest.AccessKey, "AWS_SECRET_ACCESS_KEY": storetest.SecretKey} {
 		if err := os.WriteFile(filepath.Join(keys, name), []byte(v), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return "http://" + addr, keys, data, stop
+	return s.Endpoint, keys, s.Data, s.Stop
 }

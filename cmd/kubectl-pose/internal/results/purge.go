@@ -60,16 +60,13 @@ the command is wrong, the job still runs, or the cluster cannot be reached.`,
 
   # Of a job that was deleted
   kubectl pose purge run-42 -n snow --output-uri s3://results/snow/run-42 --credentials-secret store`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			return exit.With(exit.Usage, cobra.ExactArgs(1)(cmd, args))
-		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, stop := term.UntilTold(cmd.Context())
 			defer stop()
 			return runPurge(ctx, streams, flags, f, args[0])
 		},
 	}
-	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exit.With(exit.Usage, err) })
+	ofOne(c)
 	p := c.Flags()
 	p.BoolVar(&f.video, "video", false, "remove the job's video too")
 	p.BoolVar(&f.copies, "copies", false, "remove the results of other jobs of the namespace that were copied from this one, too")
@@ -87,6 +84,15 @@ the command is wrong, the job still runs, or the cluster cannot be reached.`,
 	p.StringVar(&g.videoSecret, "video-credentials-secret", "", "of a job that was deleted: the Secret of its video")
 	p.StringVar(&g.serviceAccount, "service-account", "", "of a job that was deleted: the service account of its pods, where the cloud gives rights by it")
 	return c
+}
+
+// ofOne takes one argument. What is wrong with the command is told from an answer by its
+// exit code.
+func ofOne(c *cobra.Command) {
+	c.Args = func(cmd *cobra.Command, args []string) error {
+		return exit.With(exit.Usage, cobra.ExactArgs(1)(cmd, args))
+	}
+	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exit.With(exit.Usage, err) })
 }
 
 func (f *purgeFlags) check() error {

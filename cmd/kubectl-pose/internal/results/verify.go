@@ -66,16 +66,13 @@ be said: the command is wrong, or the place cannot be reached.`,
 
   # A bucket, with the credentials of the environment
   kubectl pose verify s3://results/snow/run-42 --s3-endpoint https://s3.example.org --path-style --credentials-from-env`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			return exit.With(exit.Usage, cobra.ExactArgs(1)(cmd, args))
-		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, stop := term.UntilTold(cmd.Context())
 			defer stop()
 			return runVerify(ctx, streams, flags, f, args[0])
 		},
 	}
-	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exit.With(exit.Usage, err) })
+	ofOne(c)
 	p := c.Flags()
 	p.StringVar(&f.manifest, "manifest-sha256", "", "digest that manifest.json must have; of job/NAME that of its status if unset")
 	f.places.Add(p)
