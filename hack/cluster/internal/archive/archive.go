@@ -32,28 +32,60 @@ func (i Image) ID() string {
 
 // Images lists the images in a docker-archive file.
 func Images(file string) ([]Image, error) {
+	var images []Image
+	err := walk(file, func(header *tar.Header, r io.Reader) error {
+		if path.Clean(header.Name) != "manifest.json" {
+			return nil
+		}
+		if err := json.NewDecoder(r).Decode(&images); err != nil {
+			return fmt.Errorf("manifest.json in %s: %w", file, err)
+		}
+		return errFound
+	})
+	if err == nil {
+		return nil, fmt.Errorf("%s is no docker-archive: it has no manifest.json", file)
+	}
+	if !errors.Is(err, errFound) {
+		return nil, err
+	}
+	return images, nil
+}
+
+// LayerBytes gives the size of each layer in a docker-archive file, by the name of
+// its file. Archives of this project's builder name layers by their digest, so
+// that a layer of two archives is one.
+func LayerBytes(file string) (map[string]int64, error) {
+	layers := map[string]int64{}
+	err := walk(file, func(header *tar.Header, _ io.Reader) error {
+		if header.Typeflag == tar.TypeReg && path.Ext(header.Name) == ".tar" {
+			layers[path.Clean(header.Name)] = header.Size
+		}
+		return nil
+	})
+	return layers, err
+}
+
+// errFound ends a walk early.
+var errFound = errors.New("found")
+
+func walk(file string, visit func(*tar.Header, io.Reader) error) error {
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
 	r := tar.NewReader(f)
 	for {
 		header, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("%s is no docker-archive: it has no manifest.json", file)
+			return nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", file, err)
+			return fmt.Errorf("read %s: %w", file, err)
 		}
-		if path.Clean(header.Name) != "manifest.json" {
-			continue
+		if err := visit(header, r); err != nil {
+			return err
 		}
-		var images []Image
-		if err := json.NewDecoder(r).Decode(&images); err != nil {
-			return nil, fmt.Errorf("manifest.json in %s: %w", file, err)
-		}
-		return images, nil
 	}
 }
 

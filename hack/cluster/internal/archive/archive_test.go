@@ -31,6 +31,13 @@ func TestStaticImage(t *testing.T) {
 		if len(images) != 1 || images[0].RepoTags[0] != "localhost/x:dev" || !strings.HasPrefix(images[0].ID(), "sha256:") {
 			t.Errorf("got %+v", images)
 		}
+		layers, err := LayerBytes(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if size := layers[images[0].Layers[0]]; len(layers) != 1 || size < 1024 || size > int64(len(archives[i])) {
+			t.Errorf("layers %v of an archive of %d bytes with layers %v", layers, len(archives[i]), images[0].Layers)
+		}
 	}
 	if !bytes.Equal(archives[0], archives[1]) {
 		t.Error("the same program gave two different images")

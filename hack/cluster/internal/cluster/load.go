@@ -55,6 +55,9 @@ func isThere(file string) bool {
 }
 
 func (c *Cluster) load(ctx context.Context, files []string) error {
+	if err := c.room(ctx, files); err != nil {
+		return err
+	}
 	for _, file := range files {
 		images, err := archive.Images(file)
 		if err != nil {
@@ -100,7 +103,8 @@ func loadOne(ctx context.Context, n layout.Node, file string, images []archive.I
 			}
 		}
 	}
-	return nil
+	// The layers are unpacked: let go of the packed ones, which are as large.
+	return ctr(ctx, n, "content", "prune", "references")
 }
 
 func present(ctx context.Context, n layout.Node, images []archive.Image) bool {
