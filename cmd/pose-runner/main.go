@@ -28,11 +28,11 @@ func main() {
 		Use:   "pose-runner",
 		Short: "Runs one container of a pose job's pod",
 		Long: "pose-runner fetches, prepares, watches and delivers inside the pods of the pose operator.\n" +
-			"The operator starts it; there is nothing to run by hand. `fill` is what the chart's Job for weights runs, `sweep` its CronJob for uploads.",
+			"The operator starts it; there is nothing to run by hand. `fill` is what the chart's Job for weights runs, `sweep` its CronJob for uploads;\n`send` is what kubectl pose runs where it reads a claim.",
 		SilenceUsage: true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(runCommand(&code), fillCommand(), sweepCommand(), &cobra.Command{
+	root.AddCommand(runCommand(&code), fillCommand(), sweepCommand(), sendCommand(), &cobra.Command{
 		Use:   "version",
 		Short: "Print version and platform",
 		Args:  cobra.NoArgs,

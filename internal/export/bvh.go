@@ -62,6 +62,7 @@ func writeBVH(j *job) error {
 		}
 		j.describeGaps(m, bvhGaps)
 	}
+	j.describeTimes(false)
 	return j.readme(aboutBVH, aboutDerivedRotations)
 }
 

@@ -28,6 +28,7 @@ func (j *job) bvhOfSMPL() error {
 		}
 		j.describeGaps(m, bvhGaps)
 	}
+	j.describeTimes(false)
 	return j.readme(aboutBVH, aboutSMPLRotations)
 }
 

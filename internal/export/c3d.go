@@ -32,6 +32,7 @@ func writeC3D(j *job) error {
 		}
 		j.describeGaps(m, "points are marked invalid (residual -1)")
 	}
+	j.describeTimes(false)
 	return j.readme(aboutC3D)
 }
 

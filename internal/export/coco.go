@@ -123,7 +123,11 @@ func (c *coco) head() error {
 		}
 		c.out.text("\n" + `{"id":`).int(i + 1).text(`,"file_name":"` + frameName(i, ".jpg"))
 		c.out.text(`","width":`).int(h.Video.Width).text(`,"height":`).int(h.Video.Height)
-		c.out.text(`,"frame_index":`).int(i).text(`,"source_frame":`).int(h.Video.StartFrame + i).text("}")
+		c.out.text(`,"frame_index":`).int(i).text(`,"source_frame":`).int(h.Video.StartFrame + i)
+		if c.src.Times != nil {
+			c.out.text(`,"time_s":`).fixed(c.worldTime(i), 6)
+		}
+		c.out.text("}")
 		if err := c.out.flush(c.dataset); err != nil {
 			return err
 		}

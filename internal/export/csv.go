@@ -41,6 +41,7 @@ func writeCSV(j *job) error {
 	if err != nil {
 		return err
 	}
+	j.describeTimes(true)
 	return j.readme(aboutCSV)
 }
 

@@ -11,12 +11,17 @@ import (
 )
 
 // Source is a result to export: a validated pose.json that is read again frame by
-// frame, and the body model's parameters where the result has them.
+// frame, and the body model's parameters and the times of frames where the result has
+// them.
 type Source struct {
 	// Head is the document without its frames.
 	Head result.Document
 	// SMPL holds the parameters of smpl.npz; nil where the result has none.
 	SMPL *result.SMPL
+	// Times are when a player of the source shows each frame, in seconds since the
+	// source's frame 0; nil where its rate is constant or was not kept. AttachTimes
+	// sets them.
+	Times []float64
 
 	r io.ReadSeeker
 }

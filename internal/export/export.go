@@ -185,11 +185,12 @@ func (j *job) step() error {
 	return j.Progress(j.done, j.total)
 }
 
-// seconds of the world since the first frame: by the source's timestamps where the
-// result has them, else by the frame's number, both at the capture rate.
+// seconds of the world since the first frame: by the times of the source's frames
+// where the result has them, else by those of the video that the engine was given,
+// else by the frame's number, all at the capture rate.
 func (j *job) seconds(f *result.Frame) float64 {
-	if f.Time == nil {
-		return float64(f.Index) / j.rate
+	if f.Time == nil || j.src.Times != nil {
+		return j.worldTime(f.Index)
 	}
 	if f.Index == 0 {
 		j.start = *f.Time

@@ -14,7 +14,8 @@ const (
 	aboutTRC = `TRC marker files for OpenSim, one a person. These are MONOCULAR ESTIMATES of joint centres by a pose
 engine, not measured skin markers: no marker set of a laboratory fits them as it is.
 Unit: millimetres. Axes: x right as the camera sees it, y up, z towards the camera; right-handed.
-Rows stand at a constant rate; row Frame# is the frame of pose.json plus 1, Time its frame divided by the rate.`
+Row Frame# is the frame of pose.json plus 1. Time is that frame divided by the rate, or, where the source's rate
+varies, when its player shows the frame; DataRate then is the rate on average.`
 
 	aboutC3D = `C3D files, one a person. These are MONOCULAR ESTIMATES of joint centres by a pose engine, not measured
 markers; POINT:DESCRIPTIONS and POSE:METHOD say so in the files.

@@ -25,6 +25,7 @@ func writeTRC(j *job) error {
 		}
 		j.describeGaps(m, "fields are empty")
 	}
+	j.describeTimes(true)
 	return j.readme(aboutTRC)
 }
 
@@ -35,7 +36,7 @@ func (j *job) trc(to io.Writer, name string, m *motion) error {
 	}
 	var out line
 	err := j.rows(m.frames, func(frame int64, k int) error {
-		out.int(frame+1).text("\t").fixed(float64(frame)/j.rate, 6)
+		out.int(frame+1).text("\t").fixed(j.worldTime(frame), 6)
 		if k < 0 {
 			for range 3 * m.joints {
 				out.text("\t")

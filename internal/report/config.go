@@ -43,6 +43,7 @@ const (
 	RoleVerify Role = "verify" // checks a result against its manifest
 	RoleList   Role = "list"   // finds the videos of a batch
 	RoleIndex  Role = "index"  // writes the index of a batch
+	RoleSend   Role = "send"   // gives a person the files of a result on a claim
 )
 
 // Paths inside the pod. They are fixed: nothing that a user writes becomes a
@@ -97,6 +98,7 @@ type Config struct {
 	Verify  *VerifyConfig  `json:"verify,omitempty"`
 	List    *ListConfig    `json:"list,omitempty"`
 	Index   *IndexConfig   `json:"index,omitempty"`
+	Send    *SendConfig    `json:"send,omitempty"`
 	// Queue makes the role a loop over many clips; nil means one video.
 	Queue *QueueConfig `json:"queue,omitempty"`
 	// Progress is where fetch and deliver push progress; nil means nowhere.
@@ -418,6 +420,14 @@ type VerifyConfig struct {
 	TimeoutSeconds int64 `json:"timeoutSeconds"`
 }
 
+// SendConfig is the part for RoleSend.
+type SendConfig struct {
+	// URI of the folder on a claim whose files are given, and no others.
+	URI            string `json:"uri"`
+	PVCMount       string `json:"pvcMount"`
+	TimeoutSeconds int64  `json:"timeoutSeconds"`
+}
+
 // ProgressConfig is where progress is pushed.
 type ProgressConfig struct {
 	URL string `json:"url"`
@@ -448,6 +458,7 @@ func ParseConfig(raw string) (*Config, error) {
 		RoleVerify:  c.Verify != nil,
 		RoleList:    c.List != nil,
 		RoleIndex:   c.Index != nil,
+		RoleSend:    c.Send != nil,
 	}
 	if !part[c.Role] {
 		return nil, fmt.Errorf("%s: role %q is unknown or its part is missing", ConfigEnv, c.Role)

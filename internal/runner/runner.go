@@ -23,6 +23,7 @@ import (
 	"github.com/pose-dev/pose-operator/internal/runner/prepare"
 	"github.com/pose-dev/pose-operator/internal/runner/progress"
 	"github.com/pose-dev/pose-operator/internal/runner/purge"
+	"github.com/pose-dev/pose-operator/internal/runner/send"
 	"github.com/pose-dev/pose-operator/internal/runner/verify"
 )
 
@@ -96,6 +97,8 @@ func run(ctx context.Context, cfg *report.Config, l layout.Layout, stdout io.Wri
 		t.List, err = list.Run(ctx, *cfg.List, l, stdout)
 	case report.RoleIndex:
 		t.Index, err = index.Run(ctx, *cfg.Index, cfg.Job, l, stdout)
+	case report.RoleSend:
+		err = send.Hold(ctx, *cfg.Send)
 	}
 	code, err = codeOf(ctx, cfg.Role, err)
 	return t, code, err

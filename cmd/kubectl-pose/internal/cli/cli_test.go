@@ -80,7 +80,7 @@ func TestOnACluster(t *testing.T) {
 	c := server.Client
 	w := &world{t, c}
 	w.fill()
-	server.Kubelet(t, "gpu-0", logs)
+	server.Kubelet(t, "gpu-0", logs, nil)
 	server.Pod(t, "gpu-0", "failed-1", corev1.PodFailed)
 	// In this order: those that come first make no jobs.
 	for _, test := range []struct {
@@ -459,10 +459,6 @@ func testRights(t *testing.T, server *clitest.Server) {
 	sh.want(5, nil, "watch")
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "jobs"}, Rules: []rbacv1.PolicyRule{{APIGroups: []string{"pose.dev"}, Resources: []string{"posejobs"}, Verbs: []string{"get", "list", "watch"}}}}
 	binding := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "jobs"}, RoleRef: rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "ClusterRole", Name: "jobs"}, Subjects: []rbacv1.Subject{{Kind: "User", Name: "nobody"}}}
-	scheme := server.Client.Scheme()
-	if err := rbacv1.AddToScheme(scheme); err != nil {
-		t.Fatal(err)
-	}
 	for _, o := range []client.Object{role, binding} {
 		if err := server.Client.Create(t.Context(), o); err != nil {
 			t.Fatal(err)

@@ -26,6 +26,9 @@ type Errands struct {
 	Client client.WithWatch
 	// Answer is what a pod says, and its log.
 	Answer func(report.Config) (report.Termination, string)
+	// Node is where pods go that wait to be asked (report.RoleSend). They run until
+	// they are deleted, unless Answer says that they fail; empty: there are none.
+	Node string
 
 	mu   sync.Mutex
 	pods []corev1.Pod
@@ -73,6 +76,10 @@ func (e *Errands) play(ctx context.Context) {
 		}
 		said, log := e.Answer(cfg)
 		said.Role = cfg.Role
+		if cfg.Send != nil && said.Result == report.ResultRunning {
+			e.hold(ctx, pod)
+			continue
+		}
 		e.mu.Lock()
 		e.pods, e.logs[pod.Name] = append(e.pods, *pod.DeepCopy()), log
 		e.mu.Unlock()
@@ -85,6 +92,26 @@ func (e *Errands) play(ctx context.Context) {
 		if err := e.Client.Status().Update(ctx, pod); err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) {
 			e.T.Errorf("play the kubelet: %v", err)
 		}
+	}
+}
+
+// hold puts a pod on the node, and lets it run.
+func (e *Errands) hold(ctx context.Context, pod *corev1.Pod) {
+	e.mu.Lock()
+	e.pods = append(e.pods, *pod.DeepCopy())
+	e.mu.Unlock()
+	to := &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}, Target: corev1.ObjectReference{Kind: "Node", Name: e.Node}}
+	err := e.Client.SubResource("binding").Create(ctx, pod, to)
+	if err == nil {
+		err = e.Client.Get(ctx, client.ObjectKeyFromObject(pod), pod)
+	}
+	if err == nil {
+		pod.Status.Phase = corev1.PodRunning
+		pod.Status.ContainerStatuses = Container(pod.Spec.Containers[0].Name, corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})
+		err = e.Client.Status().Update(ctx, pod)
+	}
+	if err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) {
+		e.T.Errorf("play the kubelet: %v", err)
 	}
 }
 

@@ -11,12 +11,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Kubelet plays the part of a node that has logs. The API server asks it as it asks a
-// real one: GET /containerLogs/NAMESPACE/POD/CONTAINER.
-func (s *Server) Kubelet(t *testing.T, node string, logs http.HandlerFunc) {
+// Kubelet plays the part of a node that has logs and runs commands. The API server asks
+// it as it asks a real one: GET /containerLogs/NAMESPACE/POD/CONTAINER, and POST
+// /exec/NAMESPACE/POD/CONTAINER. What is nil it does not know.
+func (s *Server) Kubelet(t *testing.T, node string, logs http.HandlerFunc, exec Exec) {
 	t.Helper()
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", logs)
+	if logs != nil {
+		mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", logs)
+	}
+	if exec != nil {
+		mux.HandleFunc("POST /exec/{namespace}/{pod}/{container}", exec.serve(t))
+	}
 	server := httptest.NewTLSServer(mux)
 	t.Cleanup(server.Close)
 	_, port, err := net.SplitHostPort(server.Listener.Addr().String())

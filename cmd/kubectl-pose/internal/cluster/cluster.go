@@ -26,6 +26,8 @@ type Cluster struct {
 	Namespace string
 	// Host is the API server's address, to be named in errors.
 	Host string
+
+	config *rest.Config
 }
 
 // Connect to the cluster that the flags name.
@@ -49,7 +51,7 @@ func connect(config *rest.Config, namespace string) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{Namespace: namespace, Host: config.Host}
+	c := &Cluster{Namespace: namespace, Host: config.Host, config: config}
 	if c.Client, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
 		return nil, c.Explain(err, "reach", "")
 	}

@@ -12,10 +12,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/pose-dev/pose-operator/cmd/kubectl-pose/internal/exit"
 	"github.com/pose-dev/pose-operator/cmd/kubectl-pose/internal/term"
 	"github.com/pose-dev/pose-operator/controllers/errand"
 	"github.com/pose-dev/pose-operator/internal/report"
@@ -24,17 +26,18 @@ import (
 // cleanUp bounds the deletion of the pod at the end.
 const cleanUp = 15 * time.Second
 
-// PodRunner makes pods for a person, waits for their end and deletes them. Logs is
-// apart because only a kubelet has them.
+// PodRunner makes pods for a person, waits for their end and deletes them. Logs and
+// Exec are apart because only a kubelet has them.
 type PodRunner struct {
 	*Cluster
 	Logs  func(ctx context.Context, pod *corev1.Pod, container string) (string, error)
+	Exec  func(ctx context.Context, pod *corev1.Pod, container string, command []string, stdout io.Writer) error
 	Notes io.Writer
 	Now   func() time.Time
 }
 
 func newPodRunner(c *Cluster, notes io.Writer) *PodRunner {
-	return &PodRunner{Cluster: c, Logs: c.Logs, Notes: term.Safe(notes), Now: time.Now}
+	return &PodRunner{Cluster: c, Logs: c.Logs, Exec: c.Exec, Notes: term.Safe(notes), Now: time.Now}
 }
 
 // Note tells the person what happens meanwhile.
@@ -140,7 +143,7 @@ func (c *PodRunner) Create(ctx context.Context, pod *corev1.Pod) error {
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "PodSecurity"):
 		return fmt.Errorf("namespace %s does not admit the pod, and would not admit a job's: %w", pod.Namespace, err)
 	case apierrors.IsForbidden(err):
-		return fmt.Errorf("you may not create pods in namespace %s, or a quota is used up: %w", pod.Namespace, err)
+		return exit.With(exit.Forbidden, fmt.Errorf("you may not create pods in namespace %s, or a quota is used up: ask for a role with the verbs create, get, list, watch and delete of pods, as the ClusterRole edit has: %w", pod.Namespace, err))
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("there is no namespace %q: name that of your jobs with -n: %w", pod.Namespace, err)
 	}
@@ -262,4 +265,45 @@ func (c *PodRunner) Errand(ctx context.Context, r errand.Request, timeout time.D
 	}
 	out.Termination = *t
 	return out, nil
+}
+
+// Hold starts the pod of a role that waits to be asked, and gives it once it runs. It
+// goes with its owner, and by Remove, which is the caller's to call.
+func (c *PodRunner) Hold(ctx context.Context, r errand.Request, owner metav1.OwnerReference, timeout time.Duration) (*corev1.Pod, error) {
+	r.DeadlineSeconds = int64(timeout / time.Second)
+	pod, err := r.Pod()
+	if err != nil {
+		return nil, fmt.Errorf("%w: say it with --runner-image", err)
+	}
+	pod.OwnerReferences = []metav1.OwnerReference{owner}
+	role := string(r.Config.Role)
+	c.Sweep(ctx, pod.Namespace, errand.Labels(r.Config.Role, r.Config.Job.Name))
+	if err := c.Create(ctx, pod); err != nil {
+		return nil, err
+	}
+	c.Note("pod %s/%s: %s", pod.Namespace, pod.Name, role)
+	waiting, stop := context.WithTimeout(ctx, timeout)
+	defer stop()
+	held, stuck, err := c.Wait(waiting, pod, func(p *corev1.Pod) errand.Progress {
+		state := errand.Look(p, role)
+		state.Ended = state.Ended || runs(p, role)
+		return state
+	})
+	switch {
+	case err != nil:
+	case stuck != nil:
+		err = errors.New(strings.TrimRight(stuck.What+": "+stuck.Remedy, ": "))
+	case errand.Ended(held, role) != nil:
+		err = fmt.Errorf("pod %s/%s ended before it was asked: %s", pod.Namespace, pod.Name, errand.Said(errand.Ended(held, role)))
+	default:
+		return held, nil
+	}
+	c.Remove(ctx, pod)
+	return nil, err
+}
+
+func runs(pod *corev1.Pod, container string) bool {
+	return slices.ContainsFunc(pod.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
+		return s.Name == container && s.State.Running != nil
+	})
 }

@@ -7,14 +7,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"mime/multipart"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,7 +21,6 @@ import (
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/cmd/kubectl-pose/internal/exit"
-	"github.com/pose-dev/pose-operator/cmd/kubectl-pose/internal/place"
 	"github.com/pose-dev/pose-operator/internal/runner/clean"
 )
 
@@ -32,12 +30,24 @@ const maxAnswer = 4 << 20
 // idle ends a connection on which nothing is answered for so long, once all was sent.
 const idle = 10 * time.Minute
 
+// short bounds a request that carries no video.
+const short = time.Minute
+
 // Client of one gateway.
 type Client struct {
 	base      *url.URL
 	token     string
 	namespace string
 	http      *http.Client
+	// notes is the folder of what is remembered of uploads; empty where there is none.
+	notes string
+	// part of a video that one request carries, in bytes.
+	part int64
+	// still is how long the connection may take no bytes of a video.
+	still time.Duration
+	// wait between tries, unless ctx ends; a test has no time.
+	wait func(ctx context.Context, d time.Duration) error
+	now  func() time.Time
 }
 
 // Open a gateway by its URL. The token is read from a file, or else from the variable
@@ -51,7 +61,7 @@ func Open(base, tokenFile, ca, namespace string) (*Client, error) {
 	case u.Scheme == "http" && !loopback(u.Hostname()):
 		return nil, exit.Usagef("--gateway %s: the token would be sent without encryption: use https", base)
 	}
-	c := &Client{base: u, namespace: namespace}
+	c := &Client{base: u, namespace: namespace, notes: notesFolder(), part: partBytes, still: stillFor, wait: sleep, now: time.Now}
 	if c.token, err = readToken(tokenFile); err != nil {
 		return nil, err
 	}
@@ -93,60 +103,32 @@ func readToken(file string) (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
-// Send a video. The fields are those of the gateway's form. tell is told of bytes as
-// they go. The job has a name, a namespace and a status, and no spec.
-func (c *Client) Send(ctx context.Context, u *place.Upload, fields map[string]string, tell func(int64)) (*v1alpha1.PoseJob, error) {
-	f, err := os.Open(u.Path)
-	if err != nil {
-		return nil, fmt.Errorf("open the video: %w", err)
-	}
-	defer f.Close()
-	reader, writer := io.Pipe()
-	form := multipart.NewWriter(writer)
-	go func() {
-		// The reader's end ends a write, so this ends with the request.
-		_ = writer.CloseWithError(fill(form, f, u, fields, tell))
-	}()
-	defer func() { _ = reader.Close() }() // which ends the writer, too
-	return c.ask(ctx, http.MethodPost, "api/pose/video", form.FormDataContentType(), reader)
-}
-
-func fill(form *multipart.Writer, f io.Reader, u *place.Upload, fields map[string]string, tell func(int64)) error {
-	for name, value := range fields {
-		if value == "" {
-			continue
-		}
-		if err := form.WriteField(name, value); err != nil {
-			return err //nolint:wrapcheck // the pipe's own error
-		}
-	}
-	part, err := form.CreateFormFile("video", place.SafeName(u.Path))
-	if err != nil {
-		return err //nolint:wrapcheck // the pipe's own error
-	}
-	buf := make([]byte, 256<<10)
-	for {
-		n, err := f.Read(buf)
-		if n > 0 {
-			if _, err := part.Write(buf[:n]); err != nil {
-				return err //nolint:wrapcheck // the pipe's own error
-			}
-			tell(int64(n))
-		}
-		if errors.Is(err, io.EOF) {
-			return form.Close() //nolint:wrapcheck // the pipe's own error
-		}
-		if err != nil {
-			return fmt.Errorf("read %s: %w", u.Path, err)
-		}
-	}
-}
-
 // Job asks how a job stands.
 func (c *Client) Job(ctx context.Context, name string) (*v1alpha1.PoseJob, error) {
-	ctx, stop := context.WithTimeout(ctx, time.Minute)
+	ctx, stop := context.WithTimeout(ctx, short)
 	defer stop()
-	return c.ask(ctx, http.MethodGet, "api/pose/jobs/"+url.PathEscape(name), "", nil)
+	r, err := c.request(ctx, http.MethodGet, "api/pose/jobs/"+url.PathEscape(name), nil)
+	if err != nil {
+		return nil, err
+	}
+	_, raw, err := c.do(r)
+	if err != nil {
+		return nil, err
+	}
+	var a answer
+	if err := json.Unmarshal(raw, &a); err != nil || a.ID == "" {
+		return nil, c.foreign()
+	}
+	job := &v1alpha1.PoseJob{ObjectMeta: metav1.ObjectMeta{Name: a.ID, Namespace: a.Namespace, CreationTimestamp: a.CreatedAt}, Status: a.Status}
+	if a.Cancelled {
+		job.Annotations = map[string]string{"pose.dev/cancelled": "true"}
+	}
+	return job, nil
+}
+
+// foreign is the error of an answer that no gateway of ours gives.
+func (c *Client) foreign() error {
+	return fmt.Errorf("%s did not answer as a gateway of the pose operator does: is it one?", c.base)
 }
 
 // answer is a job as the gateway's API has it.
@@ -158,45 +140,62 @@ type answer struct {
 	Status    v1alpha1.PoseJobStatus `json:"status"`
 }
 
-func (c *Client) ask(ctx context.Context, method, path, mediaType string, body io.Reader) (*v1alpha1.PoseJob, error) {
+// request of this client, with its namespace and token.
+func (c *Client) request(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
 	at := c.base.JoinPath(path)
 	if c.namespace != "" {
 		at.RawQuery = url.Values{"namespace": {c.namespace}}.Encode()
 	}
-	r, err := http.NewRequestWithContext(ctx, method, at.String(), body)
+	r, err := http.NewRequestWithContext(ctx, method, at.String(), body) //nolint:gosec // the person names the gateway
 	if err != nil {
 		return nil, fmt.Errorf("ask %s: %w", c.base, err)
-	}
-	if mediaType != "" {
-		r.Header.Set("Content-Type", mediaType)
 	}
 	if c.token != "" {
 		r.Header.Set("Authorization", "Bearer "+c.token)
 	}
-	response, err := c.http.Do(r)
+	return r, nil
+}
+
+// do a request, and read what it is answered. Any answer but a success is a *refusal.
+func (c *Client) do(r *http.Request) (http.Header, []byte, error) {
+	response, err := c.http.Do(r) //nolint:gosec // the person names the gateway
 	if err != nil {
-		return nil, exit.With(exit.Unreachable, fmt.Errorf("the gateway at %s cannot be reached, or ended the connection: %w", c.base, err))
+		if cause := context.Cause(r.Context()); cause != nil {
+			return nil, nil, exit.With(exit.Unreachable, fmt.Errorf("the gateway at %s did not answer: %w", c.base, cause))
+		}
+		return nil, nil, exit.With(exit.Unreachable, fmt.Errorf("the gateway at %s cannot be reached, or ended the connection: %w", c.base, err))
 	}
 	defer response.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return nil, exit.With(exit.Unreachable, fmt.Errorf("read the answer of the gateway at %s: %w", c.base, err))
+		return nil, nil, exit.With(exit.Unreachable, fmt.Errorf("read the answer of the gateway at %s: %w", c.base, err))
 	}
-	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusCreated {
-		return nil, refused(c.base, response.StatusCode, raw)
+	if response.StatusCode < 200 || response.StatusCode > 299 {
+		return nil, nil, &refusal{error: refused(c.base, response.StatusCode, raw), status: response.StatusCode, after: retryAfter(response.Header)}
 	}
-	var a answer
-	if err := json.Unmarshal(raw, &a); err != nil || a.ID == "" {
-		return nil, fmt.Errorf("%s answered what is no job: is it a gateway of the pose operator?", c.base)
-	}
-	job := &v1alpha1.PoseJob{ObjectMeta: metav1.ObjectMeta{Name: a.ID, Namespace: a.Namespace, CreationTimestamp: a.CreatedAt}, Status: a.Status}
-	if a.Cancelled {
-		job.Annotations = map[string]string{"pose.dev/cancelled": "true"}
-	}
-	return job, nil
+	return response.Header, raw, nil
 }
 
-// refused is an answer that is no job, in words.
+// refusal is an answer that is no success.
+type refusal struct {
+	error
+	status int
+	// after which another try may help; 0 where the gateway does not say.
+	after time.Duration
+}
+
+func (r *refusal) Unwrap() error { return r.error }
+
+// retryAfter of an answer, where it is a number of seconds that somebody can wait for.
+func retryAfter(h http.Header) time.Duration {
+	n, err := strconv.ParseUint(h.Get("Retry-After"), 10, 16)
+	if err != nil {
+		return 0
+	}
+	return min(time.Duration(n)*time.Second, maxPause)
+}
+
+// refused is an answer that is no success, in words.
 func refused(base *url.URL, status int, raw []byte) error {
 	var p struct {
 		Title   string `json:"title"`

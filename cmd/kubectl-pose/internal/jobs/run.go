@@ -27,7 +27,7 @@ type runFlags struct {
 	gateway, gatewayToken string
 	dryRun, output        string
 	wait, watch, plain    bool
-	quiet                 bool
+	quiet, noResume       bool
 	timeout               time.Duration
 }
 
@@ -50,6 +50,8 @@ Linux, and paths of the Subsystem (/mnt/c/..., \\wsl$\...) on Windows.
 
 A file is uploaded under a name made of its sha256, so the same file lies there once,
 and its result is found again instead of computed. The job's spec has the digest.
+Through the gateway a connection that breaks goes on where it was, and so does the same
+command after it was ended, for as long as the gateway keeps what came (a day).
 Uploads stay until you remove them ("kubectl pose purge --video") or the platform
 admin's sweep does.
 
@@ -81,6 +83,7 @@ With --watch or --wait the exit code is 1 if a job fails, and 6 after --timeout.
 	p.StringVar(&f.uploadTo, "upload-to", "", "folder of a store for files of this machine, as s3://videos/snow")
 	p.StringVar(&f.gateway, "gateway", "", "base URL of the upload service, for files of this machine")
 	p.StringVar(&f.gatewayToken, "gateway-token-file", "", "file with the token for the gateway; the variable POSE_TOKEN if unset")
+	p.BoolVar(&f.noResume, "no-resume", false, "with --gateway: begin each upload anew, and remember nothing of it in this user's cache")
 	f.places.Add(p)
 	p.StringVar(&f.dryRun, "dry-run", "", "client prints what would be made, server has the cluster check it, too; nothing is made or uploaded")
 	p.BoolVar(&f.wait, "wait", false, "wait until all jobs have ended")
@@ -103,6 +106,8 @@ func (f *runFlags) check(videos int) error {
 		return exit.Usagef("--dry-run %q is unknown: use client or server", f.dryRun)
 	case f.uploadTo != "" && f.gateway != "":
 		return exit.Usagef("--upload-to and --gateway: leave one out")
+	case f.noResume && f.gateway == "":
+		return exit.Usagef("--no-resume is for --gateway: an upload to a store goes part by part, and always begins anew")
 	case f.gateway != "" && f.dryRun != "":
 		return exit.Usagef("--dry-run: the gateway makes the job itself, and cannot say what it would make")
 	case f.dryRun != "" && (f.wait || f.watch):
@@ -237,16 +242,16 @@ func (f *runFlags) make(ctx context.Context, streams genericiooptions.IOStreams,
 		return nil
 	}
 	if v.upload != nil {
-		tell, done := f.bar(ctx, streams, v.arg, "Upload", v.upload.Size)
-		_, sent, err := v.upload.To(ctx, sink, tell)
+		b := f.bar(ctx, streams, v.arg, "Upload", v.upload.Size)
+		_, sent, err := v.upload.To(ctx, sink, b.add)
 		switch {
 		case err != nil:
-			done("")
+			b.done("")
 			return err
 		case !sent:
-			done(v.arg + " lies at " + j.Spec.Video.URI + " already")
+			b.done(v.arg + " lies at " + j.Spec.Video.URI + " already")
 		default:
-			done(v.arg + " was uploaded to " + j.Spec.Video.URI)
+			b.done(v.arg + " was uploaded to " + j.Spec.Video.URI)
 		}
 	}
 	if err := c.Client.Create(ctx, j); err != nil {
@@ -266,9 +271,9 @@ func (f *runFlags) measure(ctx context.Context, streams genericiooptions.IOStrea
 		if err != nil {
 			return err
 		}
-		tell, done := f.bar(ctx, streams, v.arg, "Digest", size)
-		v.upload, err = place.Measure(ctx, v.name, tell)
-		done("")
+		b := f.bar(ctx, streams, v.arg, "Digest", size)
+		v.upload, err = place.Measure(ctx, v.name, b.add)
+		b.done("")
 		switch {
 		case err != nil:
 			return err
@@ -279,15 +284,26 @@ func (f *runFlags) measure(ctx context.Context, streams genericiooptions.IOStrea
 	return nil
 }
 
-// bar of one transfer of a file. done ends it, with last words.
-func (f *runFlags) bar(ctx context.Context, streams genericiooptions.IOStreams, name, doing string, size int64) (tell func(int64), done func(string)) {
+// bar of one transfer of a file.
+type bar struct {
+	add, had func(bytes int64)
+	// say a line that stays, also where the person wants no bar.
+	say func(format string, args ...any)
+	// done ends it, with last words.
+	done func(last string)
+}
+
+func (f *runFlags) bar(ctx context.Context, streams genericiooptions.IOStreams, name, doing string, size int64) bar {
 	if f.quiet {
-		return func(int64) {}, func(string) {}
+		none := func(int64) {}
+		return bar{add: none, had: none, done: func(string) {}, say: func(format string, args ...any) {
+			fmt.Fprintln(term.Safe(streams.ErrOut), term.OneLine(fmt.Sprintf(format, args...)))
+		}}
 	}
 	board := term.NewBoard(ctx, streams.ErrOut, f.plain, time.Now)
 	t := term.NewTransfer(board, name, doing, size, time.Now)
-	return t.Add, func(last string) {
+	return bar{add: t.Add, had: t.Had, say: board.Say, done: func(last string) {
 		board.Done(name, last)
 		board.Close()
-	}
+	}}
 }

@@ -34,9 +34,9 @@ func (f *runFlags) throughGateway(ctx context.Context, streams genericiooptions.
 		if err != nil {
 			return err
 		}
-		tell, done := f.bar(ctx, streams, v.arg, "Upload", v.upload.Size)
-		job, err := g.Send(ctx, v.upload, fields, tell)
-		done("")
+		b := f.bar(ctx, streams, v.arg, "Upload", v.upload.Size)
+		job, err := g.Send(ctx, v.upload, fields, !f.noResume, gateway.Watch{Went: b.add, Had: b.had, Say: b.say})
+		b.done("")
 		if err == nil {
 			refs = append(refs, ref{name: job.Name})
 			err = printObject(streams.Out, f.output, "created", job)

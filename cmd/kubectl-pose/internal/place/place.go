@@ -88,7 +88,7 @@ func (f *Flags) Open(what string) (store verify.Store, end func(), err error) {
 		store, err = localFolder(what)
 		return store, func() {}, err
 	case scheme == "pvc":
-		return nil, nil, fmt.Errorf("%s is a claim, which only pods of its cluster can read: use its job's name, as `kubectl pose verify job/NAME`, or copy it out of a pod that mounts it, with `kubectl cp`", what)
+		return nil, nil, fmt.Errorf("%s is a claim, which only pods of its cluster can read: use its job's name, as `kubectl pose results NAME --download DIR`, or job/NAME with export and verify", what)
 	}
 	o, clear, err := f.Options(scheme)
 	if err != nil {

@@ -52,8 +52,11 @@ digest in the job's status. Files appear in the folder once all of them are whol
 then is a result by itself, which "kubectl pose verify FOLDER" and "export" take.
 
 The files are read from here: with the credentials of the environment or of a folder,
-or with --credentials-from-job those of the job's own Secret, if you may read it. Only
-pods can read a claim (pvc://).`,
+or with --credentials-from-job those of the job's own Secret, if you may read it.
+
+Only pods can read a claim (pvc://). There a pod of the job's namespace reads the files
+for you, has the claim to read only, and is deleted at the end. You need the verbs
+create, get, watch and delete of pods, and create and get of pods/exec, in the namespace.`,
 		Example: `  kubectl pose results run-42
   kubectl pose results run-42 --download ./run-42 --credentials-from-job
 

@@ -20,6 +20,7 @@ type exportFlags struct {
 	format, out, output string
 	people              []int64
 	captureFPS          float64
+	constantRate        bool
 	force, quiet        bool
 	source              sourceFlags
 }
@@ -59,6 +60,7 @@ files say so. docs/export.md has units, axes and conventions.`,
 	p.StringVar(&f.out, "out", "", "folder for the files; or a file name with the format's extension, which gives the files their names")
 	p.Int64SliceVar(&f.people, "person", nil, "ids of the people to export, separated by commas; everybody if unset")
 	p.Float64Var(&f.captureFPS, "capture-fps", 0, "frames a second at which the scene was recorded, for slow motion; as in the result if unset")
+	p.BoolVar(&f.constantRate, "constant-rate", false, "leave frame-times.json out: times are those of the constant rate, though the source's varies")
 	p.BoolVar(&f.force, "force", false, "replace files that are there already")
 	p.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress")
 	p.StringVarP(&f.output, "output", "o", "", "json lists the files that were written; for people if unset")
@@ -107,7 +109,7 @@ func runExport(ctx context.Context, from string, f exportFlags, streams generici
 	}
 	defer src.end()
 	say := term.NewProgress(streams.ErrOut, f.quiet)
-	r, err := openResult(ctx, src.store, src.from, src.digest, format.UsesSMPL, func(read, size int64) {
+	r, err := openResult(ctx, src.store, src.from, src.digest, parts{smpl: format.UsesSMPL, times: !f.constantRate}, func(read, size int64) {
 		say.Line("checking %s: %d of %d MiB", term.Clipped(src.from), read>>20, size>>20)
 	})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/pose-dev/pose-operator/internal/export"
@@ -21,10 +22,11 @@ import (
 
 const (
 	poseFile = "pose.json"
-	// maxPose and maxSMPL bound what is read of a result: enough for hours of video,
-	// and an end for a file that never stops.
-	maxPose = 16 << 30
-	maxSMPL = 4 << 30
+	// maxPose, maxSMPL and maxTimes bound what is read of a result: enough for hours of
+	// video, and an end for a file that never stops.
+	maxPose  = 16 << 30
+	maxSMPL  = 4 << 30
+	maxTimes = 1 << 30
 )
 
 var limits = result.Limits{Bytes: maxPose}
@@ -53,19 +55,22 @@ func (r *exportable) Close() {
 	}
 }
 
-// openResult finds, checks and opens the result that lies in store; with the body
-// model's parameters only if they are wanted. from names it in errors. A pose.json
-// that a person names is taken as it is, without the manifest beside it.
-func openResult(ctx context.Context, store verify.Store, from, digest string, smpl bool, report func(read, size int64)) (*exportable, error) {
+// parts of a result beside pose.json that are wanted.
+type parts struct{ smpl, times bool }
+
+// openResult finds, checks and opens the result that lies in store; of what it has
+// beside pose.json only the wanted parts. from names it in errors. A pose.json that a
+// person names is taken as it is, without the manifest beside it.
+func openResult(ctx context.Context, store verify.Store, from, digest string, want parts, report func(read, size int64)) (*exportable, error) {
 	r := &exportable{store: store, from: from, report: report}
-	if err := r.open(ctx, digest, smpl); err != nil {
+	if err := r.open(ctx, digest, want); err != nil {
 		r.Close()
 		return nil, err
 	}
 	return r, nil
 }
 
-func (r *exportable) open(ctx context.Context, digest string, smpl bool) error {
+func (r *exportable) open(ctx context.Context, digest string, want parts) error {
 	if err := r.locate(ctx, digest); err != nil {
 		return err
 	}
@@ -78,10 +83,34 @@ func (r *exportable) open(ctx context.Context, digest string, smpl bool) error {
 	if r.Source, err = export.NewSource(f, limits); err != nil {
 		return fmt.Errorf("read the result %s: %w", r.from, err)
 	}
-	if !smpl || r.Source.Head.Parametric == nil {
+	if want.times {
+		if err := r.loadTimes(ctx); err != nil {
+			return err
+		}
+	}
+	if !want.smpl || r.Source.Head.Parametric == nil {
 		return nil
 	}
 	return r.loadSMPL(ctx, r.Source.Head.Parametric.File)
+}
+
+// loadTimes reads the times of the source's frames, where the result has them: its
+// manifest lists them, or without one they lie beside pose.json.
+func (r *exportable) loadTimes(ctx context.Context) error {
+	if r.found != nil && !slices.ContainsFunc(r.found.Manifest.Files, export.IsTimes) {
+		return nil
+	}
+	f, err := r.file(ctx, result.FrameTimesFile, maxTimes)
+	if r.found == nil && errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = r.Source.AttachTimes(f)
+	}
+	if err != nil {
+		return fmt.Errorf("read the times of the frames: %w; without them (--constant-rate) times are those of the constant rate", err)
+	}
+	return nil
 }
 
 // locate finds pose.json, by the manifest where there is one.

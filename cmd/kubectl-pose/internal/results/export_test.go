@@ -17,6 +17,7 @@ import (
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
+	"github.com/pose-dev/pose-operator/cmd/kubectl-pose/internal/clitest"
 	"github.com/pose-dev/pose-operator/cmd/kubectl-pose/internal/term"
 	"github.com/pose-dev/pose-operator/internal/report"
 	"github.com/pose-dev/pose-operator/internal/result"
@@ -282,7 +283,7 @@ func TestExportEndsWhenInterrupted(t *testing.T) {
 
 // TestExportEndsWhileParametersAreRead: smpl.npz is read with the same patience.
 func TestExportEndsWhileParametersAreRead(t *testing.T) {
-	r, err := openResult(context.Background(), verify.Folder(testResult+"smpl"), testResult+"smpl", "", false, nil)
+	r, err := openResult(context.Background(), verify.Folder(testResult+"smpl"), testResult+"smpl", "", parts{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -392,5 +393,73 @@ func TestExportReplacesNoFileThatAppearsMeanwhile(t *testing.T) {
 		if _, err := o.create(name); err == nil {
 			t.Errorf("%q was taken for a file's name", name)
 		}
+	}
+}
+
+// TestExportTimes: the source's own times are used where the result has them, and are
+// checked as the rest of it is.
+func TestExportTimes(t *testing.T) {
+	pose, err := os.ReadFile(testResult + "smpl/pose.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var head struct{ Video result.Video }
+	if err := json.Unmarshal(pose, &head); err != nil {
+		t.Fatal(err)
+	}
+	times := result.FrameTimes{APIVersion: result.APIVersion, Kind: result.KindFrameTimes, StartFrame: head.Video.StartFrame}
+	for i := range head.Video.Frames {
+		times.Seconds = append(times.Seconds, 100+float64(i*i)/8) // slower and slower
+	}
+	good, err := json.Marshal(times)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := func(b []byte) func(*result.Manifest) {
+		return func(m *result.Manifest) {
+			m.Files = append(m.Files, result.ManifestFileRef{Name: "frameTimes", Path: result.FrameTimesFile, Size: int64(len(b)), SHA256: sum(b)})
+		}
+	}
+	const varies = "frame rate varies"
+	for name, c := range map[string]struct {
+		manifest bool
+		change   func(*result.Manifest)
+		file     []byte
+		args     []string
+		want     string // in the README, or in the error
+		fails    bool
+	}{
+		"listed":                  {manifest: true, change: listed(good), file: good, want: varies},
+		"without a manifest":      {file: good, want: varies},
+		"left out":                {manifest: true, change: listed(good), file: good, args: []string{"--constant-rate"}},
+		"none":                    {manifest: true},
+		"not listed":              {manifest: true, file: good},
+		"changed":                 {manifest: true, change: listed(good), file: append([]byte{' '}, good[:len(good)-1]...), want: "the manifest says", fails: true},
+		"missing":                 {manifest: true, change: listed(good), want: result.FrameTimesFile, fails: true},
+		"the engine's own":        {manifest: true, change: listed([]byte("{}")), file: []byte("{}"), want: "--constant-rate", fails: true},
+		"broken, and no manifest": {file: []byte("{"), want: "is not valid", fails: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var change []func(*result.Manifest)
+			if c.change != nil {
+				change = append(change, c.change)
+			}
+			dir, _ := resultFolder(t, t.TempDir(), c.manifest, change...)
+			if c.file != nil {
+				put(t, filepath.Join(dir, result.FrameTimesFile), c.file)
+			}
+			out := t.TempDir()
+			said, err := clitest.Say(t, Commands, "", append([]string{"export", dir, "--format", "csv", "--out", out}, c.args...)...)
+			if c.fails {
+				if err == nil || !strings.Contains(err.Error(), c.want) || len(listing(t, out)) > 0 {
+					t.Errorf("%v %s", err, said)
+				}
+				return
+			}
+			readme, rerr := os.ReadFile(filepath.Join(out, "csv-README.txt"))
+			if err != nil || rerr != nil || strings.Contains(string(readme), varies) != (c.want == varies) {
+				t.Errorf("%v %v %s", err, rerr, readme)
+			}
+		})
 	}
 }

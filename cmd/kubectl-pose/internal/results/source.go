@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -17,6 +18,7 @@ import (
 	"github.com/pose-dev/pose-operator/cmd/kubectl-pose/internal/cluster"
 	"github.com/pose-dev/pose-operator/cmd/kubectl-pose/internal/exit"
 	"github.com/pose-dev/pose-operator/cmd/kubectl-pose/internal/place"
+	"github.com/pose-dev/pose-operator/internal/report"
 	"github.com/pose-dev/pose-operator/internal/verify"
 )
 
@@ -32,9 +34,10 @@ type source struct {
 
 // sourceFlags are how a result is reached from here.
 type sourceFlags struct {
-	places   place.Flags
-	fromJob  bool
-	operator string
+	places           place.Flags
+	fromJob          bool
+	operator, runner string
+	timeout          time.Duration // of the pod that reads a claim
 }
 
 // openSource of an argument: job/NAME, or what place.Flags.Open takes. Of a job the
@@ -63,6 +66,9 @@ func openSource(ctx context.Context, flags *genericclioptions.ConfigFlags, f sou
 func openJob(ctx context.Context, c *cluster.Cluster, f sourceFlags, job *v1alpha1.PoseJob, notes io.Writer) (*source, error) {
 	if job.Status.Output == nil || job.Status.Output.URI == "" {
 		return nil, fmt.Errorf("PoseJob %s/%s has no result: its phase is %s. `kubectl pose describe %s` says more", job.Namespace, job.Name, phaseOf(job), job.Name)
+	}
+	if report.Claim(job.Status.Output.URI) != "" {
+		return openClaim(ctx, c.Pods(notes), f, job)
 	}
 	if settings, err := c.Pods(notes).Settings(ctx, f.operator, "any"); err == nil {
 		f.places.Default(settings.Store)
@@ -118,5 +124,7 @@ func secretFolder(ctx context.Context, c *cluster.Cluster, namespace, name strin
 func (f *sourceFlags) add(p *pflag.FlagSet) {
 	f.places.Add(p)
 	p.BoolVar(&f.fromJob, "credentials-from-job", false, "with a job: read the Secret that the job names for its output, which you must have the right to")
-	p.StringVar(&f.operator, "operator-namespace", "pose-system", "with a job: namespace of the operator, whose ConfigMap names the endpoints of the stores")
+	p.StringVar(&f.operator, "operator-namespace", "pose-system", "with a job: namespace of the operator, whose ConfigMap names the endpoints of the stores and the image of pose-runner")
+	p.StringVar(&f.runner, "runner-image", "", "with a job whose results lie on a claim: image of pose-runner; read from the operator's ConfigMap if unset")
+	p.DurationVar(&f.timeout, "timeout", time.Hour, "with a job whose results lie on a claim: how long the pod that reads them may take, its start included")
 }

@@ -12,6 +12,7 @@ type Transfer struct {
 	board       Board
 	name, doing string
 	size, done  int64
+	before      int64 // of done, what this transfer did not move
 	began, told time.Time
 	now         func() time.Time
 }
@@ -24,11 +25,20 @@ func NewTransfer(b Board, name, doing string, size int64, now func() time.Time) 
 // quiet is how long a transfer may take without a word: a short one says nothing.
 const quiet = time.Second
 
+// Had bytes before it began: they are done, and say nothing of its pace.
+func (t *Transfer) Had(n int64) {
+	t.mu.Lock()
+	t.before += n
+	t.mu.Unlock()
+	t.Add(n)
+}
+
 // Add bytes that went; less than none where some go again.
 func (t *Transfer) Add(n int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.done += n
+	t.before = min(t.before, t.done) // it may begin anew
 	now := t.now()
 	took := now.Sub(t.began)
 	if took < quiet || now.Sub(t.told) < 100*time.Millisecond {
@@ -39,7 +49,7 @@ func (t *Transfer) Add(n int64) {
 	if t.size > 0 {
 		r.Percent = int(100 * t.done / t.size)
 	}
-	if pace := float64(t.done) / took.Seconds(); pace > 0 {
+	if pace := float64(t.done-t.before) / took.Seconds(); pace > 0 {
 		r.Facts += ", " + Bytes(int64(pace)) + "/s"
 		r.Ends = new(now.Add(time.Duration(float64(t.size-t.done) / pace * float64(time.Second))))
 	}
