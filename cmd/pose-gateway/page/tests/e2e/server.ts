@@ -219,6 +219,8 @@ export class FakeGateway {
       this.failPatches--;
       return problem(response, 500, "Broken", "The store does not answer.");
     }
+    // What a page that was closed still had under way can come in between, as with the real gateway.
+    if (Number(request.headers["upload-offset"]) !== upload.offset) return problem(response, 409, "Other offset", `The upload is at ${upload.offset}.`);
     const body = Buffer.concat(chunks);
     upload.data.push(body);
     upload.offset += body.length;
