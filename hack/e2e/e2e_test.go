@@ -401,40 +401,6 @@ func TestUnknownVariantFailsAndNamesTheOthers(t *testing.T) {
 	failed(t, j, v1alpha1.ReasonVariantNotFound, 0, "tpu", "cpu")
 }
 
-func TestVideoAndResultsOnAClaim(t *testing.T) {
-	t.Parallel()
-	dir := claim(t, "films")
-	copyFile(t, videos.MP4, filepath.Join(dir, "in", "walk.mp4"))
-	if err := os.MkdirAll(filepath.Join(dir, "out"), 0o777); err != nil {
-		t.Fatal(err)
-	}
-	openToPods(t, dir)
-	j := finish(t, job("by-claim", "mediapipe", "pvc://films/in/walk.mp4", func(j *v1alpha1.PoseJob) {
-		j.Spec.Video.CredentialsSecretRef, j.Spec.Output.CredentialsSecretRef = nil, nil
-		j.Spec.Output.URI = "pvc://films/out/walk"
-	}))
-	if j.Status.Output == nil || j.Status.Output.Frames != 12 {
-		t.Fatalf("want 12 frames on the claim, have\n%s", describe(j))
-	}
-	folder := filepath.Join(dir, strings.TrimPrefix(j.Status.Output.URI, "pvc://films/"))
-	manifest, err := os.ReadFile(filepath.Join(folder, "manifest.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if digest(manifest) != j.Status.Output.ManifestSHA256 {
-		t.Error("manifest.json on the claim is not the one in status")
-	}
-	for _, f := range j.Status.Output.Files {
-		content, err := os.ReadFile(filepath.Join(dir, strings.TrimPrefix(f.URI, "pvc://films/")))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if digest(content) != f.SHA256 || int64(len(content)) != f.Size {
-			t.Errorf("%s differs from status", f.URI)
-		}
-	}
-}
-
 func TestNobodyInTheVideoIsAResult(t *testing.T) {
 	t.Parallel()
 	blank := filepath.Join(t.TempDir(), "blank.mp4")

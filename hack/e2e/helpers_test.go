@@ -7,19 +7,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"io/fs"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -138,68 +132,4 @@ func object(t *testing.T, k string) []byte {
 func digest(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
-}
-
-// claim makes a PersistentVolumeClaim of the default class and gives the folder
-// on this machine that lies behind it.
-func claim(t *testing.T, name string) string {
-	t.Helper()
-	if os.Getenv("KUBECONFIG") != "" {
-		t.Skip("a claim's folder can be filled from this machine on the clone's own cluster alone")
-	}
-	c := &corev1.PersistentVolumeClaim{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec: corev1.PersistentVolumeClaimSpec{
-			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany},
-			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
-		},
-	}
-	if err := env.Client.Create(t.Context(), c); err != nil && !apierrors.IsAlreadyExists(err) {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = env.Client.Delete(context.Background(), c) })
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	for c.Spec.VolumeName == "" || c.Status.Phase != corev1.ClaimBound {
-		if err := env.Client.Get(ctx, client.ObjectKeyFromObject(c), c); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(200 * time.Millisecond)
-	}
-	var volume corev1.PersistentVolume
-	if err := env.Client.Get(ctx, client.ObjectKey{Name: c.Spec.VolumeName}, &volume); err != nil {
-		t.Fatal(err)
-	}
-	if volume.Spec.HostPath == nil {
-		t.Skipf("volume %s is no folder of this machine", volume.Name)
-	}
-	return volume.Spec.HostPath.Path
-}
-
-func copyFile(t *testing.T, from, to string) {
-	t.Helper()
-	content, err := os.ReadFile(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(filepath.Dir(to), 0o777); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(to, content, 0o666); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// openToPods: hostPath volumes know no fsGroup, so the folders are opened to all.
-func openToPods(t *testing.T, dir string) {
-	t.Helper()
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
-			return err
-		}
-		return os.Chmod(path, 0o777)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }
