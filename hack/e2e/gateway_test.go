@@ -9,7 +9,12 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -204,5 +209,40 @@ func TestTheGatewaysPage(t *testing.T) {
 	}
 	if raw := v.do(http.MethodGet, "/openapi.json", http.StatusOK, nil); !json.Valid(raw) {
 		t.Errorf("the document is no JSON: %s", fmt.Sprintf("%.200s", raw))
+	}
+}
+
+// TestThePageInABrowser: headless Chromium sends a video to the page, sees the staged GPU
+// attempt die and the CPU take over, and the result that this gave.
+func TestThePageInABrowser(t *testing.T) {
+	t.Parallel()
+	const user, frames = "snow@example.org", 40
+	binding := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "page"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "pose-operator-posejob-editor"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: user}},
+	}
+	if err := env.Client.Create(t.Context(), binding); err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatal(err)
+	}
+	engine := stage(t, "sigsegv")
+	v := visit(t, "reader", "")
+	behind, err := url.Parse(v.base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(behind)
+		r.Out.Host = r.In.Host
+		r.Out.Header.Set("X-Proxy-Secret", harness.ProxySecret)
+		r.Out.Header.Set("X-Forwarded-User", user)
+	}})
+	defer proxy.Close()
+	cmd := exec.CommandContext(t.Context(), filepath.Join(filepath.Dir(env.Tool("")), "venv-node", "bin", "npm"), "run", "--silent", "cluster")
+	cmd.Dir = filepath.Join(env.Root, "cmd", "pose-gateway", "page")
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(cmd.Path)+":"+os.Getenv("PATH"), "POSE_GATEWAY="+proxy.URL, "POSE_ENGINE="+engine,
+		"POSE_VIDEO="+cut(t, "browser.mp4", 60, frames), fmt.Sprintf("POSE_FRAMES=%d", frames))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("the browser's test: %v\n%s", err, out)
 	}
 }

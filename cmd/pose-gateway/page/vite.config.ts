@@ -27,6 +27,7 @@ export default defineConfig({
       { test: { name: "unit", include: ["tests/unit/**/*.test.ts"], environment: "node" } },
       { test: { ...browser, name: "e2e", include: ["tests/e2e/**/*.test.ts"] } },
       { test: { ...browser, name: "gateway", include: ["tests/gateway/**/*.test.ts"] } },
+      { test: { ...browser, name: "cluster", include: ["tests/cluster/**/*.test.ts"] } },
     ],
   },
 });

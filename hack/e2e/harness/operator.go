@@ -49,6 +49,9 @@ func Values(s *Store) map[string]any {
 	}
 }
 
+// ProxySecret is what a proxy of the tests, which signs users in, shows the gateway.
+const ProxySecret = "staged-secret-of-a-proxy"
+
 // Gateway adds the upload service to the chart's values: jobs in one namespace, whose
 // Secret "store" they use, below a bucket of its own.
 func (e *Env) Gateway(ctx context.Context, values map[string]any, s *Store, namespace, bucket string) error {
@@ -59,9 +62,11 @@ func (e *Env) Gateway(ctx context.Context, values map[string]any, s *Store, name
 	if err := e.Secret(ctx, SystemNamespace, "pose-store", s); err != nil {
 		return err
 	}
-	key := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: SystemNamespace, Name: "pose-gateway"}, StringData: map[string]string{"key": random(32)}}
-	if err := e.Client.Create(ctx, key); err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("write Secret %s/%s: %w", SystemNamespace, key.Name, err)
+	for name, content := range map[string]map[string]string{"pose-gateway": {"key": random(32)}, "pose-proxy": {"secret": ProxySecret}} {
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: SystemNamespace, Name: name}, StringData: content}
+		if err := e.Client.Create(ctx, secret); err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("write Secret %s/%s: %w", SystemNamespace, name, err)
+		}
 	}
 	if err := s.Bucket(ctx, bucket); err != nil {
 		return err
@@ -71,10 +76,13 @@ func (e *Env) Gateway(ctx context.Context, values map[string]any, s *Store, name
 		return fmt.Errorf("the chart's values have no images: %v", values)
 	}
 	images["gateway"] = image("pose-gateway")
+	// The page offers the engines that its user may read.
+	values["rbac"] = map[string]any{"engineViewers": []string{"system:authenticated"}}
 	values["gateway"] = map[string]any{
 		"enabled": true, "publicURL": "http://pose.test", "namespaces": map[string]any{"default": namespace},
 		"place": map[string]any{"base": "s3://" + bucket, "credentialsSecretName": "pose-store"},
 		"jobs":  map[string]any{"credentialsSecret": "store", "engine": "mediapipe", "overlay": "Blurred"},
+		"auth":  map[string]any{"proxy": map[string]any{"from": []string{"0.0.0.0/0"}, "secretName": "pose-proxy"}},
 	}
 	return nil
 }
