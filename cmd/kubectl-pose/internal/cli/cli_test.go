@@ -178,8 +178,9 @@ func (w *world) fill() {
 	w.t.Helper()
 	w.job("fresh", nil)
 	w.job("runs", running(42))
-	w.job("done", succeeded)
+	// By age, too, which counts seconds, these come in the order of their names.
 	w.job("failed", failed)
+	w.job("done", succeeded)
 	b := &v1alpha1.PoseBatch{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "archive"},
 		Spec:       v1alpha1.PoseBatchSpec{Videos: v1alpha1.BatchVideos{Prefix: "s3://videos/a/"}, Output: v1alpha1.BatchOutput{URI: "s3://results/default/a"}},
