@@ -6,7 +6,6 @@ import (
 	"context"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -80,7 +79,7 @@ func readOnAClaim(t *testing.T, j *v1alpha1.PoseJob) {
 
 	// A command that is killed cannot clear up: its pod ends by itself, and goes with its job.
 	ctx, cancel := context.WithCancel(t.Context())
-	killed := exec.CommandContext(ctx, filepath.Join(env.Root, "bin", "kubectl-pose"), "results", j.Name, "--download", filepath.Join(t.TempDir(), "killed"), "--timeout", "20s", "--kubeconfig", env.Kubeconfig, "-n", namespace)
+	killed := pluginCommand(ctx, "results", j.Name, "--download", filepath.Join(t.TempDir(), "killed"), "--timeout", "20s")
 	if err := killed.Start(); err != nil {
 		t.Fatal(err)
 	}

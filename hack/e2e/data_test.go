@@ -174,12 +174,17 @@ func TestResultsGoWithTheirJob(t *testing.T) {
 	})
 }
 
+// pluginCommand is kubectl-pose in the tests' namespace.
+func pluginCommand(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, filepath.Join(env.Root, "bin", "kubectl-pose"), append(args, "--kubeconfig", env.Kubeconfig, "-n", namespace)...)
+}
+
 // plugin runs kubectl-pose and gives what it printed and its exit code.
 func plugin(t *testing.T, args ...string) (string, int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(env.Root, "bin", "kubectl-pose"), append(args, "--kubeconfig", env.Kubeconfig, "-n", namespace)...)
+	cmd := pluginCommand(ctx, args...)
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState == nil {
 		t.Fatalf("kubectl-pose: %v", err)

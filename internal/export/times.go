@@ -8,13 +8,10 @@ import (
 	"github.com/pose-dev/pose-operator/internal/result"
 )
 
-// timesName is the name in a manifest of the file with the times of the frames.
-const timesName = "frameTimes"
-
 // IsTimes says whether a file of a manifest has the times of the frames, as the
 // operator writes them: an engine may have a file of one of both names.
 func IsTimes(f result.ManifestFileRef) bool {
-	return f.Name == timesName && f.Path == result.FrameTimesFile
+	return f.Name == result.FrameTimesName && f.Path == result.FrameTimesFile
 }
 
 // AttachTimes adds the times of the source's frames, which a result has where the

@@ -15,6 +15,9 @@ const KindFrameTimes = "FrameTimes"
 // FrameTimesFile lies beside pose.json where the rate of the source varies.
 const FrameTimesFile = "frame-times.json"
 
+// FrameTimesName is what a manifest calls FrameTimesFile.
+const FrameTimesName = "frameTimes"
+
 // FrameTimes are the times of a video's frames as a player of the source shows them.
 // Engines read a copy of constant rate, so that the times in pose.json are that copy's.
 type FrameTimes struct {

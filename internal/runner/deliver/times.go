@@ -17,7 +17,7 @@ const formatFrameTimes report.OutputFormat = "FrameTimes"
 // addTimes puts the times of the frames beside the engine's outputs, where prepare left
 // them. They are no condition of a result: what is wrong with them is told, and no more.
 func (j *judgement) addTimes(ctx context.Context, path string, frames int64) error {
-	spec := report.OutputFile{Name: "frameTimes", Path: result.FrameTimesFile, Format: formatFrameTimes}
+	spec := report.OutputFile{Name: result.FrameTimesName, Path: result.FrameTimesFile, Format: formatFrameTimes}
 	if slices.ContainsFunc(j.outputs, func(o output) bool { return o.spec.Path == spec.Path || o.spec.Name == spec.Name }) {
 		return errors.New("the engine has a file of their name")
 	}

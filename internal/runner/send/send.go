@@ -40,14 +40,7 @@ var kinds = map[storage.Kind]string{
 
 // Hold keeps the container until its time is over, or it is told to end.
 func Hold(ctx context.Context, cfg report.SendConfig) error {
-	timer := time.NewTimer(time.Duration(cfg.TimeoutSeconds) * time.Second)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
+	return storage.Sleep(ctx, time.Duration(cfg.TimeoutSeconds)*time.Second)
 }
 
 // File writes one file of the claim: a regular one below the URI's folder, to which no

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/remotecommand"
 	"k8s.io/streaming/pkg/httpstream"
 	"k8s.io/streaming/pkg/httpstream/spdy"
 )
@@ -18,17 +19,11 @@ import (
 // less than 0 cuts the connection.
 type Exec func(container string, command []string, stdout, stderr io.Writer) int
 
-// exitStatus names the reasons by which a kubelet tells an exit code.
-const (
-	nonZero  = "NonZeroExitCode"
-	exitCode = "ExitCode"
-)
-
 // serve answers POST /exec/NAMESPACE/POD/CONTAINER as a kubelet does: over SPDY, with a
 // stream for each of error, stdout and stderr (protocol v4.channel.k8s.io).
 func (e Exec) serve(t *testing.T) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if _, err := httpstream.Handshake(r, w, []string{"v4.channel.k8s.io"}); err != nil {
+		if _, err := httpstream.Handshake(r, w, []string{remotecommand.StreamProtocolV4Name}); err != nil {
 			return // it has answered
 		}
 		came := make(chan httpstream.Stream, 3)
@@ -56,7 +51,7 @@ func (e Exec) serve(t *testing.T) http.HandlerFunc {
 		}
 		status := metav1.Status{Status: metav1.StatusSuccess}
 		if code > 0 {
-			status = metav1.Status{Status: metav1.StatusFailure, Reason: nonZero, Details: &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: exitCode, Message: strconv.Itoa(code)}}}}
+			status = metav1.Status{Status: metav1.StatusFailure, Reason: remotecommand.NonZeroExitCodeReason, Details: &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: remotecommand.ExitCodeCauseType, Message: strconv.Itoa(code)}}}}
 		}
 		_ = json.NewEncoder(streams[corev1.StreamTypeError]).Encode(status) // the client may be gone
 		for _, s := range streams {

@@ -234,25 +234,17 @@ type Said struct {
 // the pod from its end.
 func (c *PodRunner) Errand(ctx context.Context, r errand.Request, timeout time.Duration) (*Said, error) {
 	r.DeadlineSeconds = int64(timeout/time.Second) + 60
-	pod, err := r.Pod()
+	pod, err := c.start(ctx, r)
 	if err != nil {
-		return nil, fmt.Errorf("%w: say it with --runner-image", err)
-	}
-	role := string(r.Config.Role)
-	c.Sweep(ctx, pod.Namespace, errand.Labels(r.Config.Role, r.Config.Job.Name))
-	if err := c.Create(ctx, pod); err != nil {
 		return nil, err
 	}
-	c.Note("pod %s/%s: %s", pod.Namespace, pod.Name, role)
 	defer c.Remove(ctx, pod)
+	role := string(r.Config.Role)
 	waiting, stop := context.WithTimeout(ctx, timeout)
 	defer stop()
-	ended, stuck, err := c.Wait(waiting, pod, func(p *corev1.Pod) errand.Progress { return errand.Look(p, role) })
-	switch {
-	case err != nil:
+	ended, err := c.until(waiting, pod, func(p *corev1.Pod) errand.Progress { return errand.Look(p, role) })
+	if err != nil {
 		return nil, err
-	case stuck != nil:
-		return nil, errors.New(strings.TrimRight(stuck.What+": "+stuck.Remedy, ": "))
 	}
 	out := &Said{}
 	if out.Log, err = c.Logs(waiting, ended, role); err != nil {
@@ -271,28 +263,20 @@ func (c *PodRunner) Errand(ctx context.Context, r errand.Request, timeout time.D
 // goes with its owner, and by Remove, which is the caller's to call.
 func (c *PodRunner) Hold(ctx context.Context, r errand.Request, owner metav1.OwnerReference, timeout time.Duration) (*corev1.Pod, error) {
 	r.DeadlineSeconds = int64(timeout / time.Second)
-	pod, err := r.Pod()
+	pod, err := c.start(ctx, r, owner)
 	if err != nil {
-		return nil, fmt.Errorf("%w: say it with --runner-image", err)
-	}
-	pod.OwnerReferences = []metav1.OwnerReference{owner}
-	role := string(r.Config.Role)
-	c.Sweep(ctx, pod.Namespace, errand.Labels(r.Config.Role, r.Config.Job.Name))
-	if err := c.Create(ctx, pod); err != nil {
 		return nil, err
 	}
-	c.Note("pod %s/%s: %s", pod.Namespace, pod.Name, role)
+	role := string(r.Config.Role)
 	waiting, stop := context.WithTimeout(ctx, timeout)
 	defer stop()
-	held, stuck, err := c.Wait(waiting, pod, func(p *corev1.Pod) errand.Progress {
+	held, err := c.until(waiting, pod, func(p *corev1.Pod) errand.Progress {
 		state := errand.Look(p, role)
 		state.Ended = state.Ended || runs(p, role)
 		return state
 	})
 	switch {
 	case err != nil:
-	case stuck != nil:
-		err = errors.New(strings.TrimRight(stuck.What+": "+stuck.Remedy, ": "))
 	case errand.Ended(held, role) != nil:
 		err = fmt.Errorf("pod %s/%s ended before it was asked: %s", pod.Namespace, pod.Name, errand.Said(errand.Ended(held, role)))
 	default:
@@ -300,6 +284,30 @@ func (c *PodRunner) Hold(ctx context.Context, r errand.Request, owner metav1.Own
 	}
 	c.Remove(ctx, pod)
 	return nil, err
+}
+
+// start makes the pod of a role, after those that killed commands left of it.
+func (c *PodRunner) start(ctx context.Context, r errand.Request, owners ...metav1.OwnerReference) (*corev1.Pod, error) {
+	pod, err := r.Pod()
+	if err != nil {
+		return nil, fmt.Errorf("%w: say it with --runner-image", err)
+	}
+	pod.OwnerReferences = owners
+	c.Sweep(ctx, pod.Namespace, errand.Labels(r.Config.Role, r.Config.Job.Name))
+	if err := c.Create(ctx, pod); err != nil {
+		return nil, err
+	}
+	c.Note("pod %s/%s: %s", pod.Namespace, pod.Name, r.Config.Role)
+	return pod, nil
+}
+
+// until waits as Wait does; a pod that is stuck is an error.
+func (c *PodRunner) until(ctx context.Context, pod *corev1.Pod, look func(*corev1.Pod) errand.Progress) (*corev1.Pod, error) {
+	ended, stuck, err := c.Wait(ctx, pod, look)
+	if stuck != nil {
+		err = errors.New(strings.TrimRight(stuck.What+": "+stuck.Remedy, ": "))
+	}
+	return ended, err
 }
 
 func runs(pod *corev1.Pod, container string) bool {

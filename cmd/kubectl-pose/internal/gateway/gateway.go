@@ -22,6 +22,7 @@ import (
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/cmd/kubectl-pose/internal/exit"
 	"github.com/pose-dev/pose-operator/internal/runner/clean"
+	"github.com/pose-dev/pose-operator/internal/storage"
 )
 
 // maxAnswer bounds what is read of an answer, in bytes.
@@ -61,7 +62,7 @@ func Open(base, tokenFile, ca, namespace string) (*Client, error) {
 	case u.Scheme == "http" && !loopback(u.Hostname()):
 		return nil, exit.Usagef("--gateway %s: the token would be sent without encryption: use https", base)
 	}
-	c := &Client{base: u, namespace: namespace, notes: notesFolder(), part: partBytes, still: stillFor, wait: sleep, now: time.Now}
+	c := &Client{base: u, namespace: namespace, notes: notesFolder(), part: partBytes, still: stillFor, wait: storage.Sleep, now: time.Now}
 	if c.token, err = readToken(tokenFile); err != nil {
 		return nil, err
 	}

@@ -239,7 +239,10 @@ func (s *sending) pause(ctx context.Context, err error) error {
 		d = max(d, r.after)
 	}
 	s.w.Say("%s at %s: %v; goes on in %s", s.u.Path, percent(s.best, s.u.Size), err, d.Round(100*time.Millisecond))
-	return s.wait(ctx, d)
+	if err := s.wait(ctx, d); err != nil {
+		return fmt.Errorf("wait for another try: %w", err)
+	}
+	return nil
 }
 
 func percent(n, of int64) string {
@@ -268,13 +271,4 @@ func (s *sending) failed(ctx context.Context, err error) error {
 		return exit.With(exit.Interrupted, fmt.Errorf("interrupted: %w", err))
 	}
 	return err
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return fmt.Errorf("wait for another try: %w", context.Cause(ctx))
-	case <-time.After(d):
-		return nil
-	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/pose-dev/pose-operator/cmd/kubectl-pose/internal/exit"
 	"github.com/pose-dev/pose-operator/cmd/kubectl-pose/internal/place"
+	"github.com/pose-dev/pose-operator/internal/storage"
 )
 
 // video of a size that begins as an MP4 does.
@@ -61,7 +62,7 @@ func client(t *testing.T, base string) *Client {
 
 func hurried(c *Client, notes string) {
 	c.notes, c.part = notes, 1<<20
-	c.wait = func(ctx context.Context, _ time.Duration) error { return sleep(ctx, time.Millisecond) }
+	c.wait = func(ctx context.Context, _ time.Duration) error { return storage.Sleep(ctx, time.Millisecond) }
 }
 
 // heard is a Watch that keeps what it was told.

@@ -7,7 +7,7 @@
 import { readFileSync } from "node:fs";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { accessible, launch, open, shot, type Watched } from "../e2e/browser";
+import { accessible, close, launch, open, shot, type Watched } from "../e2e/browser";
 
 const need = (name: string): string => {
   const value = process.env[name];
@@ -26,12 +26,7 @@ beforeAll(async () => {
   browser = await launch();
 });
 afterAll(() => browser.close());
-afterEach(async () => {
-  for (const { context, faults } of opened.splice(0)) {
-    await context.close();
-    expect(faults).toEqual([]);
-  }
-});
+afterEach(() => close(opened));
 
 async function visit(): Promise<Page> {
   const watched = await open(browser, GATEWAY);

@@ -56,6 +56,14 @@ export async function open(browser: Browser, base: string, look: Look = {}): Pro
   return { context, page, faults };
 }
 
+/** Closes what was opened. None of it may have done what no page should do. */
+export async function close(opened: Watched[]): Promise<void> {
+  for (const { context, faults } of opened.splice(0)) {
+    await context.close();
+    expect(faults).toEqual([]);
+  }
+}
+
 export async function shot(page: Page, name: string, fullPage = true): Promise<void> {
   if (SCREENSHOTS === undefined) return;
   mkdirSync(SCREENSHOTS, { recursive: true });

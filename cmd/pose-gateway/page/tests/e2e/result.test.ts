@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { pose } from "../fixtures/walk";
-import { accessible, fits, launch, open, shot, type Look, type Watched } from "./browser";
+import { accessible, close, fits, launch, open, shot, type Look, type Watched } from "./browser";
 import { FakeGateway } from "./server";
 import { succeeded } from "./states";
 
@@ -21,10 +21,7 @@ beforeEach(async () => {
   await gateway.start();
 });
 afterEach(async () => {
-  for (const { context, faults } of opened.splice(0)) {
-    await context.close();
-    expect(faults).toEqual([]);
-  }
+  await close(opened);
   await gateway.stop();
 });
 

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import type { Browser, Locator, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { pose } from "../fixtures/walk";
-import { accessible, launch, open, shot, type Look, type Watched } from "./browser";
+import { accessible, close, launch, open, shot, type Look, type Watched } from "./browser";
 import { FakeGateway, job, links } from "./server";
 import { failed, running, succeeded } from "./states";
 
@@ -20,10 +20,7 @@ beforeEach(async () => {
   await gateway.start();
 });
 afterEach(async () => {
-  for (const { context, faults } of opened.splice(0)) {
-    await context.close();
-    expect(faults).toEqual([]);
-  }
+  await close(opened);
   await gateway.stop();
 });
 

@@ -6,7 +6,7 @@
 import { readFileSync } from "node:fs";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { launch, open, shot, type Watched } from "../e2e/browser";
+import { close, launch, open, shot, type Watched } from "../e2e/browser";
 import { CSP } from "../e2e/server";
 import { pose } from "../fixtures/walk";
 
@@ -27,12 +27,7 @@ beforeAll(async () => {
   browser = await launch();
 });
 afterAll(() => browser.close());
-afterEach(async () => {
-  for (const { context, faults } of opened.splice(0)) {
-    await context.close();
-    expect(faults).toEqual([]);
-  }
-});
+afterEach(() => close(opened));
 
 async function visit(path = "/", headers: Record<string, string> = PROXY): Promise<Page> {
   const watched = await open(browser, GATEWAY);
