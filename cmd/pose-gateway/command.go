@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/auth"
+	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/exports"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/httpapi"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/jobs"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/media"
@@ -40,10 +41,12 @@ type flags struct {
 	config        string
 	address       string
 	healthAddress string
-	grace         time.Duration
-	lameDuck      time.Duration
-	verbosity     int
-	development   bool
+	// metricsAddress is 0 where nobody is to read metrics.
+	metricsAddress string
+	grace          time.Duration
+	lameDuck       time.Duration
+	verbosity      int
+	development    bool
 }
 
 func command() *cobra.Command {
@@ -73,7 +76,8 @@ func command() *cobra.Command {
 	p := c.Flags()
 	p.StringVar(&f.config, "config", "/etc/pose-gateway/config.yaml", "configuration file")
 	p.StringVar(&f.address, "bind-address", ":8080", "where the API and the page are served")
-	p.StringVar(&f.healthAddress, "health-bind-address", ":8081", "where /healthz, /readyz and /metrics are served")
+	p.StringVar(&f.healthAddress, "health-bind-address", ":8081", "where /healthz and /readyz are served")
+	p.StringVar(&f.metricsAddress, "metrics-bind-address", ":8082", "where /metrics is served by HTTPS to those who may get it; 0 serves none")
 	p.DurationVar(&f.grace, "shutdown-grace", 5*time.Minute, "how long uploads and downloads may go on when the process is to end")
 	p.DurationVar(&f.lameDuck, "shutdown-delay", 5*time.Second, "how long new requests are still taken then, until no more are sent here")
 	p.IntVarP(&f.verbosity, "v", "v", 0, "verbosity of the log; 1 logs every request")
@@ -91,18 +95,27 @@ func run(ctx context.Context, f flags, c *Config, kube *rest.Config, log logr.Lo
 	// The watch outlives ctx: uploads that go on need it.
 	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWatching()
-	failed := make(chan error, 3)
+	failed := make(chan error, 4)
 	go func() { failed <- cluster.Start(watching) }()
 
 	h := &health{}
-	ops := &http.Server{Addr: f.healthAddress, Handler: h.handler(s.Metrics.Handler()), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
+	ops := &http.Server{Addr: f.healthAddress, Handler: h.handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
 	api := &http.Server{
 		Addr: f.address, Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
 	}
 	if err := serveTLS(watching, c.TLS, api); err != nil {
 		return err
 	}
-	for _, srv := range []*http.Server{ops, api} {
+	metrics, err := metricsServer(f.metricsAddress, kube, s.Metrics.Handler(), log)
+	if err != nil {
+		return err
+	}
+	servers := []*http.Server{ops, api}
+	if metrics != nil {
+		servers = append(servers, metrics)
+		defer func() { _ = metrics.Close() }()
+	}
+	for _, srv := range servers {
 		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", srv.Addr)
 		if err != nil {
 			return fmt.Errorf("listen: %w", err)
@@ -171,7 +184,7 @@ func serveTLS(ctx context.Context, c *TLSConfig, srv *http.Server) error {
 // health of the process, for the kubelet.
 type health struct{ synced, stopping atomic.Bool }
 
-func (h *health) handler(metrics http.Handler) http.Handler {
+func (h *health) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -184,9 +197,12 @@ func (h *health) handler(metrics http.Handler) http.Handler {
 			_, _ = w.Write([]byte("ok\n"))
 		}
 	})
-	mux.Handle("GET /metrics", metrics)
 	return mux
 }
+
+// exportWait is how long an export waits for others to end: somebody who asks for two
+// formats at once gets both.
+const exportWait = 20 * time.Second
 
 // build the service from its configuration.
 func build(c *Config, kube *rest.Config, log logr.Logger, stopping <-chan struct{}) (*httpapi.Server, *jobs.Cluster, error) {
@@ -237,9 +253,13 @@ func build(c *Config, kube *rest.Config, log logr.Logger, stopping <-chan struct
 		Engine: c.Jobs.Engine, Overlay: c.Jobs.Overlay, DeletionPolicy: c.Jobs.DeletionPolicy, TTLSeconds: c.Jobs.TTLSecondsAfterFinished,
 		Secret: c.Jobs.CredentialsSecret, ServiceAccount: c.Jobs.ServiceAccountName,
 	}}
+	files := &media.Service{Places: places, Keys: keys, Now: time.Now, LinkFor: c.Limits.LinkExpires.Duration}
 	s := &httpapi.Server{
 		Auth: known, Authorizer: authorizer, Jobs: js, Hub: hub, Namespaces: ns, PublicURL: public, CORS: c.CORSOrigins, TrustedProxies: trusted,
-		Media: &media.Service{Places: places, Keys: keys, Now: time.Now, LinkFor: c.Limits.LinkExpires.Duration},
+		Media: files,
+		Exports: &exports.Service{Media: files, Places: places, Keys: keys, Now: time.Now, Limits: exports.Limits{
+			AtOnce: c.Limits.Exports, Wait: exportWait, Bytes: c.Limits.ExportBytes, MotionBytes: c.Limits.ExportMotionBytes, Time: c.Limits.ExportTime.Duration,
+		}},
 		Uploads: &upload.Service{
 			Places: places, Jobs: js, Now: time.Now, MaxBytes: c.Limits.VideoBytes, Expires: c.Limits.UploadExpires.Duration,
 			Sending: make(chan struct{}, c.Limits.Uploads), Joining: make(chan struct{}, c.Limits.Joins),
@@ -252,8 +272,8 @@ func build(c *Config, kube *rest.Config, log logr.Logger, stopping <-chan struct
 		},
 		OpenAPI: doc, Version: version.Version, Log: log, Metrics: metrics, Stopping: stopping,
 	}
-	if files, ok := page.FS(); ok {
-		s.Page = files
+	if shown, ok := page.FS(); ok {
+		s.Page = shown
 	}
 	return s, cluster, nil
 }

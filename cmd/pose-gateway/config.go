@@ -130,6 +130,13 @@ type Limits struct {
 	Joins          int `json:"joins,omitempty"`
 	// Downloads at a time.
 	Downloads int `json:"downloads,omitempty"`
+	// Exports that are made at a time. Each reads at most ExportBytes of a result, and
+	// takes up to twice as much of the disk; where its format holds people's motion in memory,
+	// pose.json has at most ExportMotionBytes. ExportTime is the longest it may take.
+	Exports           int             `json:"exports,omitempty"`
+	ExportBytes       int64           `json:"exportBytes,omitempty"`
+	ExportMotionBytes int64           `json:"exportMotionBytes,omitempty"`
+	ExportTime        metav1.Duration `json:"exportTime,omitempty"`
 	// Streams of events at a time, and of one user.
 	Streams        int `json:"streams,omitempty"`
 	StreamsPerUser int `json:"streamsPerUser,omitempty"`
@@ -151,6 +158,7 @@ func defaultConfig() *Config {
 		Jobs: JobConfig{DeletionPolicy: v1alpha1.DeletionDelete},
 		Limits: Limits{
 			VideoBytes: 64 << 30, Uploads: 16, UploadsPerUser: 4, Joins: 2, Downloads: 64, Streams: 1000, StreamsPerUser: 20,
+			Exports: 2, ExportBytes: 1 << 30, ExportMotionBytes: 128 << 20, ExportTime: metav1.Duration{Duration: 10 * time.Minute},
 			RequestsPerMinute: 600, AddressRequestsPerMinute: 1200,
 			UploadExpires: metav1.Duration{Duration: 24 * time.Hour}, LinkExpires: metav1.Duration{Duration: 15 * time.Minute},
 			IdleSeconds: 30, MinBytesPerSecond: 4096,
@@ -257,6 +265,7 @@ func (c *Config) checkLimits() error {
 	l := c.Limits
 	for name, v := range map[string]int64{
 		"videoBytes": l.VideoBytes, "uploads": int64(l.Uploads), "uploadsPerUser": int64(l.UploadsPerUser), "joins": int64(l.Joins), "downloads": int64(l.Downloads),
+		"exports": int64(l.Exports), "exportBytes": l.ExportBytes, "exportMotionBytes": l.ExportMotionBytes,
 		"streams": int64(l.Streams), "streamsPerUser": int64(l.StreamsPerUser), "requestsPerMinute": int64(l.RequestsPerMinute),
 		"addressRequestsPerMinute": int64(l.AddressRequestsPerMinute), "idleSeconds": int64(l.IdleSeconds), "minBytesPerSecond": l.MinBytesPerSecond,
 	} {
@@ -267,6 +276,9 @@ func (c *Config) checkLimits() error {
 	// What the store's own largest object is.
 	if l.VideoBytes > 5<<40 {
 		return fmt.Errorf("limits.videoBytes is %d: stores take objects of 5 TiB at most", l.VideoBytes)
+	}
+	if d := l.ExportTime.Duration; d < time.Second || d > 24*time.Hour {
+		return fmt.Errorf("limits.exportTime is %s: it must be from 1s to 24h", d)
 	}
 	if l.UploadExpires.Duration < time.Minute || l.LinkExpires.Duration < 10*time.Second || l.LinkExpires.Duration > 24*time.Hour {
 		return fmt.Errorf("limits.uploadExpires must be at least 1m, and limits.linkExpires from 10s to 24h")

@@ -33,6 +33,8 @@ func TestReadConfig(t *testing.T) {
 		"no limit":               {good + tokens + "limits: {videoBytes: 0}\n", "limits.videoBytes"},
 		"too large a limit":      {good + tokens + "limits: {videoBytes: 99999999999999}\n", "5 TiB"},
 		"links of a week":        {good + tokens + "limits: {linkExpires: 168h}\n", "linkExpires"},
+		"exports of a week":      {good + tokens + "limits: {exportTime: 168h}\n", "limits.exportTime"},
+		"no export":              {good + tokens + "limits: {exports: 0}\n", "limits.exports"},
 		"an unknown policy":      {good + tokens + "jobs: {deletionPolicy: Keep}\n", "deletionPolicy"},
 		"half a certificate":     {good + tokens + "tls: {certFile: /a}\n", "tls needs"},
 		"a proxy's address":      {good + tokens + "trustedProxies: [here]\n", "trustedProxies"},

@@ -97,10 +97,12 @@ func setUp(ctx context.Context, c *rest.Config, dir string) error {
 
 // gateway that runs as it does in a cluster, with more in its configuration.
 type gateway struct {
-	t    *testing.T
-	url  string
-	ops  string
-	stop func() error
+	t   *testing.T
+	url string
+	ops string
+	// metrics is where they are served.
+	metrics string
+	stop    func() error
 }
 
 func start(t *testing.T, more map[string]any) *gateway {
@@ -127,12 +129,19 @@ func startAt(t *testing.T, api string, more map[string]any) *gateway {
 	if err != nil {
 		t.Fatal(err)
 	}
+	metrics, err := storetest.FreeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- run(ctx, flags{address: api, healthAddress: ops, grace: 30 * time.Second}, c, kube, log.Log)
+		done <- run(ctx, flags{address: api, healthAddress: ops, metricsAddress: metrics, grace: 30 * time.Second}, c, kube, log.Log)
 	}()
-	g := &gateway{t: t, url: "http://" + api, ops: "http://" + ops}
+	g := &gateway{t: t, url: "http://" + api, ops: "http://" + ops, metrics: "https://" + metrics + "/metrics"}
+	if c.TLS != nil {
+		g.url = "https://" + api
+	}
 	ended := false
 	g.stop = func() error {
 		if ended {

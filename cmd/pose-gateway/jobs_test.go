@@ -256,17 +256,8 @@ func TestEventsAreBounded(t *testing.T) {
 		t.Error("nothing says when to come again")
 	}
 	g.until("metrics of streams", func() bool {
-		resp, err := http.Get(g.ops + "/metrics")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
-			if lines.Text() == "pose_gateway_event_streams 2" {
-				return true
-			}
-		}
-		return false
+		_, text := g.scrape(scraper(t))
+		return strings.Contains(text, "\npose_gateway_event_streams 2\n")
 	})
 	go func() { _ = g.stop() }()
 	for _, s := range []*sse{one, two} {
@@ -296,7 +287,7 @@ func TestHub(t *testing.T) {
 	}
 	h.Handler().OnDelete(&v1alpha1.PoseJob{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "j1"}})
 	got, err := s.Next(t.Context(), time.Second)
-	if err != nil || len(got) != 3 || got[0].Job.ResourceVersion != "999" || got[1].Job != nil || got[2].Job.ResourceVersion != "998" {
+	if err != nil || len(got) != 3 || got[0].Job != nil || got[1].Job.ResourceVersion != "998" || got[2].Job.ResourceVersion != "999" {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if got, err := s.Next(t.Context(), time.Millisecond); err != nil || got != nil {

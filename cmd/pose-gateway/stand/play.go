@@ -83,7 +83,11 @@ func Result(ctx context.Context, o storage.Options, job *v1alpha1.PoseJob, files
 			return nil, err
 		}
 		short := path.Base(name)
-		m.Files = append(m.Files, result.ManifestFileRef{Name: short[:len(short)-len(path.Ext(short))], Path: name, Size: int64(len(b)), SHA256: digest(b), MediaType: "text/html"})
+		short = short[:len(short)-len(path.Ext(short))]
+		if name == result.FrameTimesFile {
+			short = "frameTimes" // as pose-runner names it
+		}
+		m.Files = append(m.Files, result.ManifestFileRef{Name: short, Path: name, Size: int64(len(b)), SHA256: digest(b), MediaType: "text/html"})
 	}
 	raw, err := verify.Encode(m)
 	if err != nil {

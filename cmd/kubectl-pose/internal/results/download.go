@@ -219,7 +219,7 @@ func (f *resultFlags) receive(ctx context.Context, streams genericiooptions.IOSt
 		if err != nil {
 			return err
 		}
-		err = fetch(ctx, src.store, found.Key(file.Path), file, w, tell)
+		err = verify.Copy(ctx, src.store, found.Key(file.Path), file, w, tell)
 		if cerr := w.Close(); err == nil {
 			err = cerr
 		}

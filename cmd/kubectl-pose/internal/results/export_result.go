@@ -228,7 +228,7 @@ func (r *exportable) copied(ctx context.Context, key string, want result.Manifes
 	}
 	r.opened = append(r.opened, f)
 	read := int64(0)
-	return f, fetch(ctx, r.store, key, want, f, func(n int64) { read += n; r.report(read, want.Size) })
+	return f, verify.Copy(ctx, r.store, key, want, f, func(n int64) { read += n; r.report(read, want.Size) })
 }
 
 // compare a file of this machine with the manifest.

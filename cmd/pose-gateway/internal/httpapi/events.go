@@ -1,11 +1,12 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strconv"
+	"slices"
 	"time"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
@@ -101,26 +102,21 @@ func (e *events) begin(current []*v1alpha1.PoseJob) {
 	h.Set("X-Accel-Buffering", "no") // nginx holds answers back otherwise
 	e.w.WriteHeader(http.StatusOK)
 	e.write("retry: 3000\n\n")
-	seen := version(e.r.Header.Get("Last-Event-ID"))
+	seen := jobs.Version(e.r.Header.Get("Last-Event-ID"))
 	ids := []string{}
-	for i := len(current) - 1; i >= 0; i-- { // the newest last, as if they had come now
-		job := current[i]
+	// By version, as the changes come that follow: else a client whose connection ends
+	// here would say that it has seen what it has not.
+	slices.SortFunc(current, func(a, b *v1alpha1.PoseJob) int {
+		return cmp.Compare(jobs.Version(a.ResourceVersion), jobs.Version(b.ResourceVersion))
+	})
+	for _, job := range current {
 		ids = append(ids, job.Name)
-		if v := version(job.ResourceVersion); v == 0 || v > seen {
+		if v := jobs.Version(job.ResourceVersion); v == 0 || v > seen {
 			e.job(job)
 		}
 	}
 	e.event("sync", "", map[string]any{"ids": ids})
 	e.flush()
-}
-
-// version of an object as a number, as Kubernetes has them comparable; 0 for none.
-func version(s string) uint64 {
-	v, err := strconv.ParseUint(s, 10, 64)
-	if err != nil {
-		return 0
-	}
-	return v
 }
 
 func (e *events) follow(ctx context.Context, stream *jobs.Stream) {

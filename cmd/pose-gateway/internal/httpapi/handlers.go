@@ -7,7 +7,9 @@ import (
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/auth"
+	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/exports"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/jobs"
+	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/media"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/problem"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/upload"
 )
@@ -243,11 +245,23 @@ func (s *Server) listResults(w http.ResponseWriter, r *http.Request, u *auth.Use
 	if err != nil {
 		return err
 	}
-	out, err := s.Media.List(r.Context(), u, job)
+	files, err := s.Media.List(r.Context(), u, job)
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, out)
+	list, err := s.Exports.List(r.Context(), u, job, s.title(job), files.ExpiresAt)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, struct {
+		*media.Results
+		*exports.List
+	}{files, list})
+}
+
+// title is what people call a job: the name of its video's file.
+func (s *Server) title(job *v1alpha1.PoseJob) string {
+	return s.Jobs.View(job, jobs.Rights{}).Name
 }
 
 func (s *Server) getResult(w http.ResponseWriter, r *http.Request, u *auth.User) error {
@@ -256,6 +270,23 @@ func (s *Server) getResult(w http.ResponseWriter, r *http.Request, u *auth.User)
 		return err
 	}
 	return s.download(func() error { return s.Media.Serve(w, r, u, job, r.PathValue("file")) })
+}
+
+func (s *Server) getExport(w http.ResponseWriter, r *http.Request, u *auth.User) error {
+	job, err := s.job(r, u, "get")
+	if err != nil {
+		return err
+	}
+	return s.download(func() error { return s.Exports.Serve(w, r, job, s.title(job), r.PathValue("format")) })
+}
+
+// getExportLink is as getMedia, for a result in another format.
+func (s *Server) getExportLink(w http.ResponseWriter, r *http.Request) error {
+	u, err := s.Auth.Identify(r)
+	if err != nil {
+		u = nil
+	}
+	return s.download(func() error { return s.Exports.ServeLink(w, r, r.PathValue("link"), u, s.Jobs.Get) })
 }
 
 // getMedia needs no credentials but the link. A cookie that comes along must be of the

@@ -85,6 +85,10 @@ func (w *writer) fresh(r *http.Request) {
 	}
 }
 
+// maxLogged is the most of a client's words in the log, in bytes: a job's name is no
+// longer.
+const maxLogged = 253
+
 var idPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // outer is what holds for every request.
@@ -101,19 +105,28 @@ func (s *Server) outer(mux *http.ServeMux) http.Handler {
 		w.Header().Set("X-Request-Id", about.id)
 		from := s.client(r)
 		defer func() {
-			if v := recover(); v != nil && v != http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
+			v, answered := recover(), w.status != 0
+			if v != nil && v != http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
 				s.Log.Error(nil, "A request made the service panic", "panic", v, "stack", string(debug.Stack()), "requestId", about.id)
 				about.err = errors.New("panic")
-				s.fail(w, r, about.err)
+				if !answered {
+					s.fail(w, r, about.err)
+				}
 			}
 			s.note(r, w, about, from, now().Sub(begun))
+			if v != nil && answered {
+				// An answer without a length would else end as a whole one does.
+				panic(http.ErrAbortHandler)
+			}
 		}()
 		s.secure(w.Header())
+		preflight := s.cors(w, r) // first, so that scripts of other origins can read a refusal
 		if err := s.addresses.take(addressKey(from)); err != nil {
 			s.fail(w, r, err)
 			return
 		}
-		if s.cors(w, r) {
+		if preflight {
+			w.WriteHeader(http.StatusNoContent)
 			return
 		}
 		s.route(mux, w, r, about)
@@ -203,7 +216,7 @@ func (s *Server) note(r *http.Request, w *writer, about *seen, from netip.Addr, 
 		fields = append(fields, "user", about.user)
 	}
 	if job := r.PathValue("job"); job != "" {
-		fields = append(fields, "job", job)
+		fields = append(fields, "job", job[:min(len(job), maxLogged)])
 	}
 	switch {
 	case w.status >= http.StatusInternalServerError && about.err != nil:
@@ -237,8 +250,9 @@ func (s *Server) secure(h http.Header) {
 // exposed headers that scripts of other origins may read.
 const exposed = "Location, Retry-After, X-Request-Id, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, Upload-Offset, Upload-Length, Upload-Expires, Pose-Job-Id, Content-Range, ETag, Repr-Digest"
 
-// cors answers a preflight, and says so. Cookies are never allowed to other origins:
-// they use bearer tokens.
+// cors sets what lets scripts of other origins read the answer, and says whether the
+// request is a preflight, for which that is the whole answer. Cookies are never allowed
+// to other origins: they use bearer tokens.
 func (s *Server) cors(w http.ResponseWriter, r *http.Request) bool {
 	if len(s.CORS) == 0 {
 		return false
@@ -257,7 +271,6 @@ func (s *Server) cors(w http.ResponseWriter, r *http.Request) bool {
 	h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PATCH, DELETE, OPTIONS")
 	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID, Pose-Namespace, Range, Tus-Resumable, Upload-Length, Upload-Metadata, Upload-Offset, X-Request-Id")
 	h.Set("Access-Control-Max-Age", "600")
-	w.WriteHeader(http.StatusNoContent)
 	return true
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/auth"
+	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/exports"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/jobs"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/media"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/problem"
@@ -52,6 +53,7 @@ type Server struct {
 	Jobs       *jobs.Service
 	Hub        *jobs.Hub
 	Media      *media.Service
+	Exports    *exports.Service
 	Uploads    *upload.Service
 	Namespaces Namespaces
 	Limits     Limits
@@ -112,7 +114,9 @@ func (s *Server) Routes() []Route {
 		{"GET", "/api/pose/jobs/{job}/events", u(s.watch)},
 		{"GET", "/api/pose/jobs/{job}/results", u(s.listResults)},
 		{"GET", "/api/pose/jobs/{job}/results/{file}", u(s.getResult)},
+		{"GET", "/api/pose/jobs/{job}/exports/{format}", u(s.getExport)},
 		{"GET", "/api/pose/media/{link}/{file}", s.getMedia},
+		{"GET", "/api/pose/exports/{link}/{file}", s.getExportLink},
 	}
 }
 

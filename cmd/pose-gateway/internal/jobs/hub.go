@@ -1,8 +1,11 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"net/http"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -81,8 +84,9 @@ func (h *Hub) Len() int {
 	return len(h.streams)
 }
 
-// Next waits for changes and gives all that there are. It gives none when wait has
-// passed.
+// Next waits for changes and gives all that there are, in the order of their versions:
+// who has seen one has seen all before it, which Last-Event-ID relies on. It gives none
+// when wait has passed.
 func (s *Stream) Next(ctx context.Context, wait time.Duration) ([]Change, error) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -109,7 +113,30 @@ func (s *Stream) take() []Change {
 	}
 	s.order = nil
 	clear(s.pending)
+	slices.SortStableFunc(out, func(a, b Change) int {
+		if a.Job == nil || b.Job == nil {
+			return cmp.Compare(gone(b), gone(a)) // what is gone has no version: first
+		}
+		return cmp.Compare(Version(a.Job.ResourceVersion), Version(b.Job.ResourceVersion))
+	})
 	return out
+}
+
+// gone as a number to order by.
+func gone(c Change) int {
+	if c.Job == nil {
+		return 1
+	}
+	return 0
+}
+
+// Version of an object as a number, as Kubernetes has them comparable; 0 for none.
+func Version(s string) uint64 {
+	v, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return v
 }
 
 func (s *Stream) put(name string, job *v1alpha1.PoseJob) {

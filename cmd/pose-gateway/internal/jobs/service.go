@@ -33,6 +33,9 @@ const (
 	annotationUser = "pose.dev/upload-user"
 	// annotationCancelled on a suspended job says that it is not to go on.
 	annotationCancelled = "pose.dev/cancelled"
+	// annotationDeleting on a job says that its video is being removed: no other job may
+	// be made of it.
+	annotationDeleting = "pose.dev/deleting"
 )
 
 // Defaults of the jobs that are made.
@@ -214,11 +217,38 @@ func (s *Service) Retry(ctx context.Context, user *auth.User, job *v1alpha1.Pose
 	if next.Annotations[annotationName] = job.Annotations[annotationName]; next.Annotations[annotationName] == "" {
 		delete(next.Annotations, annotationName)
 	}
-	return next, Failure(s.Client.Create(ctx, next))
+	if err := s.Client.Create(ctx, next); err != nil {
+		return nil, Failure(err)
+	}
+	return next, s.keep(ctx, job, next)
+}
+
+// keep a copy of a job only where the job is not being deleted. Who deletes marks the
+// job before looking for others of its video, and a copy is made before looking for the
+// mark: so that either the copy is seen and the video stays, or the mark is.
+func (s *Service) keep(ctx context.Context, job, next *v1alpha1.PoseJob) error {
+	ctx = context.WithoutCancel(ctx) // a copy that may be without its video must not stay
+	var now v1alpha1.PoseJob
+	err := s.Plain.Get(ctx, types.NamespacedName{Namespace: job.Namespace, Name: job.Name}, &now)
+	switch {
+	case err == nil && now.UID == job.UID && !leaving(&now):
+		return nil
+	case client.IgnoreNotFound(err) != nil:
+		return nil //nolint:nilerr // who cannot tell lets it be: such a job fails at worst
+	}
+	if err := s.Delete(ctx, next, ""); err != nil {
+		return err
+	}
+	return problem.New(http.StatusConflict, "job %s is being deleted, and its video with it: send the video again", job.Name)
 }
 
 func retriable(job *v1alpha1.PoseJob) bool {
-	return job.DeletionTimestamp == nil && (finished(job) || cancelled(job))
+	return !leaving(job) && (finished(job) || cancelled(job))
+}
+
+// leaving says whether somebody deletes a job, or began to.
+func leaving(job *v1alpha1.PoseJob) bool {
+	return job.DeletionTimestamp != nil || job.Annotations[annotationDeleting] != ""
 }
 
 // Delete removes a job and the video that was uploaded for it, and its results where
@@ -235,8 +265,10 @@ func (s *Service) Delete(ctx context.Context, job *v1alpha1.PoseJob, results v1a
 	if err := s.Plain.Delete(ctx, job.DeepCopy(), append(slices.Clone(this), client.DryRunAll)...); client.IgnoreNotFound(err) != nil {
 		return Failure(err)
 	}
-	if err := s.removeVideo(ctx, job); err != nil {
-		return err
+	if id := s.Places.UploadOf(job.Namespace, job.Spec.Video.URI); id != "" {
+		if err := s.removeVideo(ctx, job, id); err != nil {
+			return err
+		}
 	}
 	err := s.Client.Delete(ctx, job, this...)
 	if apierrors.IsNotFound(err) {
@@ -245,10 +277,15 @@ func (s *Service) Delete(ctx context.Context, job *v1alpha1.PoseJob, results v1a
 	return Failure(err)
 }
 
-func (s *Service) removeVideo(ctx context.Context, job *v1alpha1.PoseJob) error {
-	id := s.Places.UploadOf(job.Namespace, job.Spec.Video.URI)
-	if id == "" {
-		return nil
+func (s *Service) removeVideo(ctx context.Context, job *v1alpha1.PoseJob, id string) error {
+	if !leaving(job) {
+		err := s.patch(ctx, job, map[string]any{"metadata": map[string]any{"annotations": map[string]string{annotationDeleting: "true"}}})
+		if problem.Of(err).Status == http.StatusNotFound {
+			err = nil // somebody else was faster: the video is still to be removed
+		}
+		if err != nil {
+			return err
+		}
 	}
 	var all v1alpha1.PoseJobList
 	// Past the cache: another replica may just have made a job of the same video.
@@ -256,7 +293,7 @@ func (s *Service) removeVideo(ctx context.Context, job *v1alpha1.PoseJob) error 
 		return Failure(err)
 	}
 	if slices.ContainsFunc(all.Items, func(o v1alpha1.PoseJob) bool {
-		return o.UID != job.UID && o.DeletionTimestamp == nil && o.Spec.Video.URI == job.Spec.Video.URI
+		return o.UID != job.UID && !leaving(&o) && o.Spec.Video.URI == job.Spec.Video.URI
 	}) {
 		return nil
 	}

@@ -21,8 +21,10 @@ const (
 	// maxFields of a form and maxField bytes of one that is no video.
 	maxFields = 32
 	maxField  = 1 << 10
-	// formBytes is what a form may have beside its video.
-	formBytes = 1 << 20
+	// formBytes is what a form may have beside its video: before it, and after it.
+	// mime/multipart itself takes 10 MiB of headers of a part, and what comes before the
+	// first part without an end.
+	formBytes = 128 << 10
 )
 
 // form is one multipart upload.
@@ -35,6 +37,33 @@ type form struct {
 	seen  bool
 	whole *joined
 	end   int64
+	// asked says that the cluster was asked for the job.
+	asked bool
+}
+
+// metered ends a form that has more beside its video than it may.
+type metered struct {
+	body io.Reader
+	left int64
+	// video says that what is read now is the video's.
+	video bool
+}
+
+func (m *metered) spent() bool { return !m.video && m.left <= 0 }
+
+func errFormBytes() error {
+	return problem.New(http.StatusBadRequest, "the form has more than %d bytes beside its video: send fewer and shorter fields and headers", formBytes)
+}
+
+func (m *metered) Read(p []byte) (int, error) {
+	if m.spent() {
+		return 0, errFormBytes()
+	}
+	n, err := m.body.Read(p)
+	if !m.video {
+		m.left -= int64(n)
+	}
+	return n, err //nolint:wrapcheck // io.EOF must stay itself
 }
 
 // Form takes a video as multipart/form-data and makes its job. Of one that fails
@@ -61,7 +90,7 @@ func (s *Service) Form(w http.ResponseWriter, r *http.Request, user *auth.User, 
 		if err == nil || !f.seen {
 			return
 		}
-		if rerr := s.remove(r.Context(), namespace, f.id); rerr != nil {
+		if rerr := f.clear(r.Context()); rerr != nil {
 			s.Note(rerr, "remove what is left of an upload that failed")
 		}
 	}()
@@ -71,10 +100,23 @@ func (s *Service) Form(w http.ResponseWriter, r *http.Request, user *auth.User, 
 	return f.done(r.Context())
 }
 
+// clear what is left of a form that failed. Whether its job was made is not known where
+// the answer of the cluster was lost: the video of a job that is there stays.
+func (f *form) clear(ctx context.Context) error {
+	if f.asked {
+		job, err := f.Jobs.OfUpload(context.WithoutCancel(ctx), f.namespace, f.id)
+		if err != nil || job != nil {
+			return err
+		}
+	}
+	return f.remove(ctx, f.namespace, f.id)
+}
+
 func (f *form) receive(w http.ResponseWriter, r *http.Request, boundary string) error {
 	body, end := f.body(r.Context(), w, r)
 	defer end()
-	if err := f.read(r.Context(), multipart.NewReader(body, boundary)); err != nil {
+	m := &metered{body: body, left: formBytes}
+	if err := f.read(r.Context(), m, multipart.NewReader(m, boundary)); err != nil {
 		return err
 	}
 	// What follows the form's end is nothing; it is read so that the body has ended.
@@ -82,17 +124,24 @@ func (f *form) receive(w http.ResponseWriter, r *http.Request, boundary string) 
 	return err //nolint:wrapcheck // ofBody says what it is
 }
 
-func (f *form) read(ctx context.Context, m *multipart.Reader) error {
+func (f *form) read(ctx context.Context, meter *metered, m *multipart.Reader) error {
 	for range maxFields {
 		p, err := m.NextRawPart()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
+		if err != nil && meter.spent() {
+			return errFormBytes() // the reader of headers has an error of its own for that
+		}
 		if err != nil {
 			return err //nolint:wrapcheck // ofBody says what it is
 		}
+		meter.video = p.FormName() == "video" && !f.seen
 		if err := f.part(ctx, p); err != nil {
 			return err
+		}
+		if meter.video {
+			meter.video, meter.left = false, formBytes
 		}
 	}
 	return problem.New(http.StatusBadRequest, "the form has more than %d fields", maxFields)
@@ -152,7 +201,9 @@ func (f *form) done(ctx context.Context) (*v1alpha1.PoseJob, error) {
 		return nil, problem.New(http.StatusBadRequest, "the form has no field video with a file")
 	}
 	if f.whole != nil {
-		return f.job(ctx, f.finishing, f.whole)
+		f.asked = true
+		// A client that leaves now has sent all: the job is made, or known not to be.
+		return f.job(context.WithoutCancel(ctx), f.finishing, f.whole)
 	}
 	pieces, err := listPieces(ctx, f.sink, f.end)
 	if err != nil {
@@ -161,6 +212,7 @@ func (f *form) done(ctx context.Context) (*v1alpha1.PoseJob, error) {
 	if end(pieces) != f.end {
 		return nil, problem.Unavailable(errors.New("pieces that were stored are not listed"), "the store")
 	}
+	f.asked = true
 	job, err := f.finish(ctx, f.sink, f.finishing, pieces)
 	if err == nil {
 		f.removePieces(ctx, f.namespace, f.id)

@@ -232,6 +232,12 @@ func (s *Service) Head(w http.ResponseWriter, r *http.Request, user *auth.User, 
 	return nil
 }
 
+// lockKey has the user in it: whoever's upload it is not has a lock of their own, and
+// asks no request of the owner to end before it is known whose it is.
+func lockKey(user *auth.User, namespace, id string) string {
+	return namespace + "/" + id + "/" + user.Name
+}
+
 // Patch takes bytes of an upload, and with its last ones makes the job.
 func (s *Service) Patch(w http.ResponseWriter, r *http.Request, user *auth.User, namespace, id string) error {
 	if err := speaksTus(w, r); err != nil {
@@ -250,7 +256,7 @@ func (s *Service) Patch(w http.ResponseWriter, r *http.Request, user *auth.User,
 	}
 	leave = sync.OnceFunc(leave)
 	defer leave()
-	ctx, unlock, err := s.locks.lock(r.Context(), namespace+"/"+id)
+	ctx, unlock, err := s.locks.lock(r.Context(), lockKey(user, namespace, id))
 	if err != nil {
 		return err
 	}
@@ -339,7 +345,7 @@ func (s *Service) Terminate(w http.ResponseWriter, r *http.Request, user *auth.U
 	if err := speaksTus(w, r); err != nil {
 		return err
 	}
-	ctx, unlock, err := s.locks.lock(r.Context(), namespace+"/"+id)
+	ctx, unlock, err := s.locks.lock(r.Context(), lockKey(user, namespace, id))
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,7 @@
 /* JSON of the gateway into the page's types. Status holds words of engines and of strangers' videos: everything is cut and cleaned. */
 
 import { clean } from "./text";
-import type { Attempt, Condition, Config, Engine, Job, JobStatus, ResultFile, Results, Session } from "./types";
+import type { Attempt, Condition, Config, Engine, Export, Job, JobStatus, ResultFile, Results, Session } from "./types";
 
 type Json = Record<string, unknown>;
 
@@ -208,7 +208,17 @@ function readOutput(value: unknown): JobStatus["output"] {
 
 export function readResults(json: unknown): Results {
   const top = record(json);
-  return { files: list(top.files, 64).map(readFile).filter((file) => file.url !== ""), expiresAt: time(top.expiresAt) };
+  return {
+    files: list(top.files, 64).map(readFile).filter((file) => file.url !== ""),
+    exports: [...list(top.exports, 32), ...list(top.exportsMissing, 32)].map(readExport).filter((item) => item.url !== "" || item.reason !== ""),
+    expiresAt: time(top.expiresAt),
+  };
+}
+
+function readExport(value: unknown): Export {
+  const item = record(value);
+  const format = clean(item.format, 32);
+  return { format, title: clean(item.title, 64) || format, use: clean(item.for, 160), name: clean(item.name, 128), url: link(item.url), reason: clean(item.reason, 400) };
 }
 
 function readFile(value: unknown): ResultFile {

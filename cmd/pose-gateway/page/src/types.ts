@@ -107,7 +107,22 @@ export interface ResultFile {
   downloadURL: string;
 }
 
+/** A format of another program, in which a result can be had or not. */
+export interface Export {
+  format: string;
+  title: string;
+  /** Programs and purposes. */
+  use: string;
+  /** Name of the file; "" where it cannot be had. */
+  name: string;
+  /** Signed for a short while; "" where it cannot be had. */
+  url: string;
+  /** Why it cannot be had. */
+  reason: string;
+}
+
 export interface Results {
   files: ResultFile[];
+  exports: Export[];
   expiresAt: string | undefined;
 }

@@ -13,7 +13,7 @@ import { MAX_SHOWN, PoseScene, type Preset } from "../result/scene";
 import { jointName, plural } from "../text";
 import type { Job, ResultFile, Results } from "../types";
 import { announce, bar, notice, reason } from "./common";
-import { downloads, qualityFacts } from "./facts";
+import { downloads, exportsCard, qualityFacts } from "./facts";
 import { PeoplePanel } from "./people";
 
 export interface ResultView {
@@ -38,7 +38,7 @@ class Result {
   private results: Results;
   private readonly stop = new AbortController();
   private readonly viewer = h("div", { class: "viewer" });
-  private readonly files = h("div", {});
+  private readonly files = h("div", { class: "stack" });
   private readonly quality = h("div", {});
   private readonly renewal: ReturnType<typeof setInterval>;
   private readonly seen = (): void => void this.renew();
@@ -49,7 +49,7 @@ class Result {
     this.job = job;
     this.results = results;
     this.element.append(h("section", { class: "card", "aria-labelledby": "result" }, h("h2", { id: "result" }, "Result"), this.viewer, this.quality), this.files);
-    this.files.replaceChildren(downloads(results));
+    this.showFiles();
     this.quality.replaceChildren(qualityFacts(job, undefined));
     this.renewal = setInterval(() => void this.renew(), 15_000);
     document.addEventListener("visibilitychange", this.seen);
@@ -104,7 +104,15 @@ class Result {
 
   private async ask(): Promise<void> {
     this.results = await this.api.results(this.job.links.results);
-    this.files.replaceChildren(downloads(this.results));
+    this.showFiles();
+  }
+
+  /** New links go to where the old ones are: what has the focus keeps it. */
+  private showFiles(): void {
+    const focused = [...this.files.querySelectorAll("a, button")].indexOf(document.activeElement as Element);
+    const other = exportsCard(this.results);
+    this.files.replaceChildren(downloads(this.results), ...(other === undefined ? [] : [other]));
+    if (focused >= 0) [...this.files.querySelectorAll<HTMLElement>("a, button")][focused]?.focus({ preventScroll: true });
   }
 
   private async freshOverlay(): Promise<string> {

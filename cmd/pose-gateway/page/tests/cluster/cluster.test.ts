@@ -62,6 +62,8 @@ test("a video is dropped, its GPU attempt dies, the CPU computes it, the result 
   const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "pose.json" }).click()]);
   const pose = JSON.parse(readFileSync(await download.path(), "utf8"));
   expect(pose.frames.length).toBe(FRAMES);
+  const [motion] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "BVH" }).click()]);
+  expect(readFileSync(await motion.path()).subarray(0, 2).toString("latin1")).toBe("PK");
 
   await page.getByRole("button", { name: "Delete" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();

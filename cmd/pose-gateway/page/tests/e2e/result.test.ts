@@ -283,6 +283,74 @@ test("files are downloaded under their names", async () => {
   expect(readFileSync(await download.path()).equals(OVERLAY)).toBe(true);
 });
 
+describe("for other programs", () => {
+  const group = (page: Page) => page.getByRole("region", { name: "For other programs" });
+
+  test("each format is one button that says what it is for, and gives a zip under its name", async () => {
+    const page = await visit(walk(), OVERLAY);
+    await ready(page);
+    const buttons = group(page).getByRole("link");
+    expect(await buttons.allInnerTexts()).toEqual(["COCO keypoints", "OpenPose", "BVH", "TRC", "C3D", "Joint angles (CSV)"]);
+    await group(page).getByText("For animation: Blender, MotionBuilder, Maya, Unity").waitFor();
+    expect(await group(page).getByRole("button").count()).toBe(0);
+    // By keys alone.
+    await group(page).getByRole("link", { name: "TRC" }).focus();
+    await page.keyboard.press("Tab");
+    expect(await page.evaluate(() => document.activeElement?.textContent)).toBe("C3D");
+    const [download] = await Promise.all([page.waitForEvent("download"), page.keyboard.press("Enter")]);
+    expect(download.suggestedFilename()).toBe("a-c3d.zip");
+    expect(readFileSync(await download.path(), "utf8")).toBe("zip of a-c3d.zip");
+    await accessible(page);
+  });
+
+  test("what needs 3D is there without it, can be reached, does nothing, and says why", async () => {
+    const page = await visit(walk({ with3D: false }), OVERLAY, { width: 360, height: 740 });
+    await page.locator(".flat").waitFor();
+    expect(await group(page).getByRole("link").allInnerTexts()).toEqual(["COCO keypoints", "OpenPose"]);
+    const bvh = group(page).getByRole("button", { name: "BVH" });
+    expect(await bvh.getAttribute("aria-disabled")).toBe("true");
+    await group(page).getByRole("link", { name: "OpenPose" }).focus();
+    await page.keyboard.press("Tab");
+    expect(await page.evaluate(() => document.activeElement?.textContent)).toBe("BVH");
+    const described = await bvh.evaluate((e) => (e.getAttribute("aria-describedby") ?? "").split(" ").map((id) => document.getElementById(id)?.textContent).join(" "));
+    expect(described).toMatch(/For animation.*needs joints in 3D/);
+    expect(await group(page).getByText("needs joints in 3D").count()).toBe(4);
+    gateway.requests.splice(0);
+    await bvh.click({ force: true });
+    expect(gateway.requests).toEqual([]);
+    await shot(page, "exports-flat-phone");
+    await fits(page);
+    await accessible(page);
+  });
+
+  test("new links take the place of those that end, and the focus stays", async () => {
+    gateway.linksFor = 1000;
+    const page = await visit(walk(), OVERLAY);
+    await ready(page);
+    const bvh = group(page).getByRole("link", { name: "BVH" });
+    await bvh.focus();
+    const old = await bvh.getAttribute("href");
+    gateway.expireLinks();
+    await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
+    await expect.poll(() => bvh.getAttribute("href")).not.toBe(old);
+    expect(await page.evaluate(() => document.activeElement?.textContent)).toBe("BVH");
+    const [download] = await Promise.all([page.waitForEvent("download"), page.keyboard.press("Enter")]);
+    expect(download.suggestedFilename()).toBe("a-bvh.zip");
+  });
+
+  test("a gateway that knows no exports shows none", async () => {
+    const page = await visit(walk(), OVERLAY, {}, async (page) => {
+      await page.route("**/results", async (route) => {
+        const response = await route.fetch();
+        const { exports: _, exportsMissing: __, ...rest } = (await response.json()) as Record<string, unknown>;
+        await route.fulfill({ response, json: rest });
+      });
+    });
+    await ready(page);
+    expect(await page.getByText("For other programs").count()).toBe(0);
+  });
+});
+
 test("three.js is loaded with a result, and not before", async () => {
   const page = await visit(walk(), OVERLAY);
   await ready(page);

@@ -38,6 +38,8 @@ export class FakeGateway {
   failPatches = 0;
   /** Links of results that are good: those made since this number. */
   goodLinks = 0;
+  /** Milliseconds for which links say that they are good. */
+  linksFor = 600_000;
   namespaceChoice = false;
   private links = 0;
   private readonly streams = new Set<{ id: string | undefined; response: ServerResponse }>();
@@ -104,6 +106,7 @@ export class FakeGateway {
     if (!url.pathname.startsWith("/api/")) return this.page(url.pathname, response);
     if (url.pathname === "/api/pose/config") return json(response, 200, this.config());
     if (url.pathname.startsWith("/api/pose/media/")) return this.media(url.pathname, request, response);
+    if (url.pathname.startsWith("/api/pose/exports/")) return this.exported(url.pathname, response);
     const token = request.headers.authorization === "Bearer good-token";
     if (!(this.signedIn && this.mode !== "Token") && !token) return problem(response, 401, "Not signed in", "Sign in first.");
     const writing = !["GET", "HEAD", "OPTIONS"].includes(request.method ?? "");
@@ -168,7 +171,23 @@ export class FakeGateway {
       url: `/api/pose/media/link${link}-${id}/${name}`,
       downloadURL: `/api/pose/media/down${link}-${id}/${name}`,
     }));
-    return { manifestSHA256: "cd".repeat(32), people: 2, frames: 90, expiresAt: new Date(Date.now() + 600_000).toISOString(), files };
+    return { manifestSHA256: "cd".repeat(32), people: 2, frames: 90, expiresAt: new Date(Date.now() + this.linksFor).toISOString(), files, ...this.exports(id, link) };
+  }
+
+  /** As the gateway tells them: without 3D those that need it are missing, with the reason. */
+  private exports(id: string, link: number): { exports: object[]; exportsMissing: object[] } {
+    const body = this.files.get(id)?.pose?.body.subarray(0, 100_000).toString("utf8") ?? "";
+    const all = FORMATS.map(([format, title, use, flat]) => ({ format, title, for: use, can: flat || /"joints3d":"metres"/.test(body) }));
+    return {
+      exports: all.filter((item) => item.can).map(({ format, title, for: use }) => ({ format, title, for: use, name: `${id}-${format}.zip`, url: `/api/pose/exports/link${link}-${id}/${id}-${format}.zip` })),
+      exportsMissing: all.filter((item) => !item.can).map(({ format, title, for: use }) => ({ format, title, for: use, reason: "This needs joints in 3D, and the result has them in 2D only. Engines with 3D are phalp and mediapipe." })),
+    };
+  }
+
+  private exported(path: string, response: ServerResponse): void {
+    const [, link = "", name = ""] = /^\/api\/pose\/exports\/link(\d+)-[^/]+\/(.+)$/.exec(path) ?? [];
+    if (name === "" || Number(link) < this.goodLinks) return problem(response, 403, "Link expired", "The link has expired: ask for the job's results again.");
+    response.writeHead(200, { "Content-Type": "application/zip", "Content-Disposition": `attachment; filename="${name}"` }).end(`zip of ${name}`);
   }
 
   private media(path: string, request: IncomingMessage, response: ServerResponse): void {
@@ -245,6 +264,16 @@ export class FakeGateway {
     }
   }
 }
+
+/** Name, title, what it is for, and whether 2D is enough. */
+const FORMATS: [string, string, string, boolean][] = [
+  ["coco", "COCO keypoints", "training and evaluation of detectors, annotation tools", true],
+  ["openpose", "OpenPose", "programs that read the output of OpenPose", true],
+  ["bvh", "BVH", "animation: Blender, MotionBuilder, Maya, Unity", false],
+  ["trc", "TRC", "OpenSim", false],
+  ["c3d", "C3D", "biomechanics: OpenSim, Mokka, Visual3D", false],
+  ["csv", "Joint angles (CSV)", "statistics: R, pandas, a spreadsheet", false],
+];
 
 const ENGINES = [
   { name: "mediapipe", default: true, ready: true, description: "33 landmarks a person, on the CPU.", devices: ["CPU"], overlays: ["None", "Blurred", "Full"], stages: ["ModelLoad", "DetectorLoad", "Tracking", "Writing"], variants: [{ name: "cpu", device: "CPU" }] },

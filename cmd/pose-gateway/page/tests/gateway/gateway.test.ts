@@ -102,6 +102,12 @@ test("a video goes in, its job is followed, its result is seen and downloaded", 
   const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "overlay.mp4" }).click()]);
   expect(readFileSync(await download.path()).equals(readFileSync(VIDEO))).toBe(true);
   expect(download.suggestedFilename()).toBe("overlay.mp4");
+  // In the format of another program, by the link that the gateway sealed.
+  const [motion] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "BVH" }).click()]);
+  expect(motion.suggestedFilename()).toBe("walk-bvh.zip");
+  const zip = readFileSync(await motion.path());
+  expect(zip.subarray(0, 4).toString("latin1")).toBe("PK\u0003\u0004");
+  expect(zip.includes("walk-bvh/person-1.bvh")).toBe(true);
 });
 
 test("a job is cancelled, tried again and deleted", async () => {

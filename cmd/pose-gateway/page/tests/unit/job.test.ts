@@ -43,6 +43,23 @@ describe("what the gateway says", () => {
     expect(readStatus({ output: { people: 1, frames: 2 } }).output).toMatchObject({ gaps: undefined, coveragePercent: undefined });
   });
 
+  test("exports are those that can be had, then those that cannot, with links to this site alone", () => {
+    const results = readResults({
+      exports: [
+        { format: "bvh", title: "BVH", for: "animation", name: "run-bvh.zip", url: "/api/pose/exports/x/run-bvh.zip" },
+        { format: "trc", title: "TRC", for: "OpenSim", name: "x.zip", url: "https://evil.example/x.zip" },
+        { format: "c3d", url: "/api/pose/exports/x/y" },
+      ],
+      exportsMissing: [{ format: "csv", title: "CSV\u202e", for: "statistics", reason: "No 3D." }, 7],
+    });
+    expect(results.exports.map((item) => [item.format, item.title, item.use, item.name, item.url, item.reason])).toEqual([
+      ["bvh", "BVH", "animation", "run-bvh.zip", "/api/pose/exports/x/run-bvh.zip", ""],
+      ["c3d", "c3d", "", "", "/api/pose/exports/x/y", ""],
+      ["csv", "CSV", "statistics", "", "", "No 3D."],
+    ]);
+    expect(readResults({}).exports).toEqual([]);
+  });
+
   test("problems become words", () => {
     expect(problem(422, '{"title":"Refused","detail":"Choose another engine."}')).toBe("Choose another engine.");
     expect(problem(403, "<html>")).toMatch(/may not/);
