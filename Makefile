@@ -108,6 +108,14 @@ test-unit: kube $(HELM) $(VERSITYGW) $(FAKE_GCS) $(AZURITE) ## Unit tests, and t
 		go test -race -parallel 4 -timeout 20m $$(go list ./... | grep -vxFf <(go list $(PURE)))
 	cd hack/cluster && go test ./...
 
+.PHONY: faults
+faults: kube ## Kill, refuse, delay and cut at every write of the manager: all that docs/reliability.md names.
+	POSE_FAULTS=all go test -count=1 -timeout 30m ./controllers/faults
+
+.PHONY: mutants
+mutants: kube ## Build faults into the manager, one at a time: the tests of faults must notice each.
+	go test -tags mutants -count=1 -timeout 60m -run TestMutants -v ./controllers/faults
+
 .PHONY: test-engine
 test-engine: debian-packages bin/kubectl-pose ## Tests of the engines and adapters (Python), and of the exports by readers that are not ours.
 	$(MAKE) -C images/mediapipe test

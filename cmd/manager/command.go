@@ -30,6 +30,7 @@ import (
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers"
+	"github.com/pose-dev/pose-operator/controllers/ownwrites"
 	"github.com/pose-dev/pose-operator/internal/version"
 )
 
@@ -187,9 +188,9 @@ func newManager(f flags) (ctrl.Manager, error) {
 	renew := renewDeadline
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		RenewDeadline: &renew, LeaderElectionResourceLockInterface: lock,
-		Scheme: scheme,
-		Cache:  options,
-		Client: client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: new(true)}},
+		Scheme:    scheme,
+		Cache:     options,
+		NewClient: ownwrites.NewClient,
 		Metrics: metricsserver.Options{
 			BindAddress: f.metricsAddress, SecureServing: true, FilterProvider: filters.WithAuthenticationAndAuthorization,
 			TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }},

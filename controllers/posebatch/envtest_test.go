@@ -36,6 +36,7 @@ import (
 	"github.com/pose-dev/pose-operator/controllers/apitest"
 	"github.com/pose-dev/pose-operator/controllers/internal/policy"
 	"github.com/pose-dev/pose-operator/controllers/internal/render"
+	"github.com/pose-dev/pose-operator/controllers/ownwrites"
 	"github.com/pose-dev/pose-operator/controllers/posebatch"
 	"github.com/pose-dev/pose-operator/controllers/posejob"
 	"github.com/pose-dev/pose-operator/controllers/progress"
@@ -124,7 +125,7 @@ func (p *place) start() {
 				&corev1.ConfigMap{}: {Label: labels.SelectorFromSet(labels.Set{v1alpha1.LabelBatchPart: v1alpha1.PartRecord})},
 			},
 		},
-		Client:     client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: new(true)}},
+		NewClient:  ownwrites.NewClient,
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: controllerconfig.Controller{SkipNameValidation: new(true)},
 	})

@@ -174,7 +174,7 @@ func (r *Reconciler) deleteJob(ctx context.Context, o *observation, c batch.Chil
 	uid := types.UID(c.UID)
 	job := &v1alpha1.PoseJob{ObjectMeta: metav1.ObjectMeta{Namespace: o.b.Namespace, Name: c.Name}}
 	err := r.Client.Delete(ctx, job, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
-	if client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
+	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete PoseJob %s/%s: %w", job.Namespace, job.Name, err)
 	}
 	return nil

@@ -227,12 +227,17 @@ func (o *observation) withoutFallback(other string) string {
 // afterEnd looks after what is left of a finished job: its pods and itself.
 func (r *Reconciler) afterEnd(ctx context.Context, job *v1alpha1.PoseJob, pods []corev1.Pod) (ctrl.Result, error) {
 	now := r.Clock.Now()
-	if err := r.releaseRecorded(ctx, pods, job.Status.Attempts); err != nil {
-		return ctrl.Result{}, err
-	}
 	for i := range pods {
+		view := attempt.View(&pods[i])
+		if !view.Live() {
+			// Recorded or not: nothing more is recorded.
+			if err := removal.Release(ctx, r.Client, &pods[i]); err != nil {
+				return ctrl.Result{}, err
+			}
+			continue
+		}
 		// A creation that timed out here may still have happened there.
-		if view := attempt.View(&pods[i]); view.Live() && !view.Deleting {
+		if !view.Deleting {
 			if err := removal.DeletePod(ctx, r.Client, job.Namespace, view.Name, view.UID); err != nil {
 				return ctrl.Result{}, err
 			}

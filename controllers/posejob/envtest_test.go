@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/selection"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -31,6 +32,7 @@ import (
 	"github.com/pose-dev/pose-operator/controllers"
 	"github.com/pose-dev/pose-operator/controllers/apitest"
 	"github.com/pose-dev/pose-operator/controllers/internal/gen"
+	"github.com/pose-dev/pose-operator/controllers/ownwrites"
 )
 
 // The real API server of this package's tests. There is no kubelet, no scheduler
@@ -117,7 +119,7 @@ func (p *place) start() {
 			DefaultTransform:  cache.TransformStripManagedFields(),
 			ByObject:          map[client.Object]cache.ByObject{&corev1.Pod{}: {Label: labels.NewSelector().Add(*ours)}},
 		},
-		Client:     client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: new(true)}},
+		NewClient:  ownwrites.NewClient,
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: controllerconfig.Controller{SkipNameValidation: new(true)},
 	})
@@ -252,8 +254,6 @@ func (p *place) play(pod *corev1.Pod, b *gen.PodBuilder) {
 
 func (p *place) setStatus(pod *corev1.Pod, b *gen.PodBuilder) {
 	p.Helper()
-	var fresh corev1.Pod
-	p.must(api.Get(ctx, client.ObjectKeyFromObject(pod), &fresh))
 	status := b.Build().Status
 	for _, list := range [][]corev1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses} {
 		for i := range list {
@@ -265,8 +265,15 @@ func (p *place) setStatus(pod *corev1.Pod, b *gen.PodBuilder) {
 	for i := range status.Conditions {
 		status.Conditions[i].LastTransitionTime = metav1.Now()
 	}
-	fresh.Status = status
-	p.must(api.Status().Update(ctx, &fresh))
+	// As a kubelet does: the manager may change the pod at the same time.
+	p.must(retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		var fresh corev1.Pod
+		if err := api.Get(ctx, client.ObjectKeyFromObject(pod), &fresh); err != nil {
+			return err
+		}
+		fresh.Status = status
+		return api.Status().Update(ctx, &fresh)
+	}))
 }
 
 // gone: the kubelet has ended the pod's containers and lets the object go.

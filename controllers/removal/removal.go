@@ -230,11 +230,12 @@ func Release(ctx context.Context, c client.Client, pod *corev1.Pod) error {
 	return nil
 }
 
-// DeletePod by its uid, and never by force.
+// DeletePod by its uid, and never by force. A conflict says that another pod has the name
+// by now, or that the API server could not do it just then: whoever asked looks again.
 func DeletePod(ctx context.Context, c client.Client, namespace, name, uid string) error {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	id := types.UID(uid)
-	if err := c.Delete(ctx, pod, client.Preconditions{UID: &id}); client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
+	if err := c.Delete(ctx, pod, client.Preconditions{UID: &id}); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete pod %s/%s: %w", namespace, name, err)
 	}
 	return nil

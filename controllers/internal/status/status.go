@@ -100,7 +100,9 @@ func records(in Input) []v1alpha1.Attempt {
 	case plan.KindFail:
 		for i := range out {
 			if out[i].State == v1alpha1.AttemptIntended {
-				out[i].State, out[i].Reason = v1alpha1.AttemptFailed, in.Decision.Reason
+				now := metav1.NewTime(in.Now).Rfc3339Copy()
+				out[i].State, out[i].Reason, out[i].FinishTime = v1alpha1.AttemptFailed, in.Decision.Reason, &now
+				out[i].Action = v1alpha1.ActionFail
 				out[i].Message = "no pod was made: " + failure.Clean(in.Decision.Message, maxMessage-32)
 			}
 		}
