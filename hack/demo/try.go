@@ -27,14 +27,15 @@ spec:
 // tryMore says how to go on: the operator and its S3 server still run.
 func tryMore(env *harness.Env, s *harness.Store) string {
 	return strings.NewReplacer(
-		"KUBECONFIG_FILE", env.Kubeconfig, "BIN", filepath.Dir(env.Tool("helm")),
+		"KUBECONFIG_FILE", env.Kubeconfig, "PLUGIN", filepath.Join(env.Root, "bin"), "BIN", filepath.Dir(env.Tool("helm")),
 		"KUBECTL_FOLDER", filepath.Dir(env.Tool("kube-assets/kubectl")), "ENDPOINT", s.Endpoint, "STORE", s.Dir, "JOB\n", example,
 	).Replace(`
 TRY MORE
-The cluster, the operator and the S3 server go on. kubectl and helm:
+The cluster, the operator and the S3 server go on. kubectl, its plugin kubectl pose, and helm:
 
-export KUBECONFIG=KUBECONFIG_FILE PATH=KUBECTL_FOLDER:BIN:$PATH
+export KUBECONFIG=KUBECONFIG_FILE PATH=PLUGIN:KUBECTL_FOLDER:BIN:$PATH
 kubectl get pj -A
+kubectl pose describe walk-auto -n ` + namespace + `
 
 A job of your own, on the default engine mediapipe:
 

@@ -29,7 +29,7 @@ func TestTryMore(t *testing.T) {
 		t.Errorf("job = %+v", job)
 	}
 	for _, want := range []string{
-		"export KUBECONFIG=/kube/config PATH=/clone/.tools/bin/kube-assets:/clone/.tools/bin:$PATH\n", "S3 itself: http://10.99.0.1:1234, keys in /clone/.demo/store.json",
+		"export KUBECONFIG=/kube/config PATH=/clone/bin:/clone/.tools/bin/kube-assets:/clone/.tools/bin:$PATH\n", "S3 itself: http://10.99.0.1:1234, keys in /clone/.demo/store.json",
 		"/clone/.demo/store/demo/pose-demo/mine", "/clone/.demo/store/demo/videos", "make cluster-down",
 	} {
 		if !strings.Contains(got, want) {

@@ -41,7 +41,7 @@ type Error struct {
 
 // remedies say what a person can do about each kind.
 var remedies = map[Kind]string{
-	NotFound:    "check the URI, and that the object exists",
+	NotFound:    "check the URI, and that what it names exists",
 	Forbidden:   "check the Secret that the job names for this location, and the rights of its user",
 	Unreachable: "check the address and the network, or try later",
 	Changed:     "do not change the object while jobs read it",
@@ -49,7 +49,11 @@ var remedies = map[Kind]string{
 
 func (e *Error) Error() string {
 	s := e.Place + ": " + e.Cause
-	if r := remedies[e.Kind]; r != "" {
+	r := remedies[e.Kind]
+	if e.Kind == Forbidden && strings.Contains(e.Cause, anonymous.how) {
+		r = "name a Secret with credentials for it in credentialsSecretRef (a command of kubectl pose takes your own, or those of the job with --credentials-from-job)"
+	}
+	if r != "" {
 		s += "; " + r
 	}
 	return s
@@ -83,6 +87,7 @@ var explanations = map[string]string{
 	"ExpiredToken":          "the credentials have expired, put fresh ones into the Secret",
 	"TokenRefreshRequired":  "the credentials have expired, put fresh ones into the Secret",
 	"InvalidAccessKeyId":    "the server does not know the access key",
+	"XAdminUserNotFound":    "the server does not know the access key", // versitygw, with status 404
 	"SignatureDoesNotMatch": "the secret key is not the access key's",
 	"RequestTimeTooSkewed":  clockText,
 	"RequestExpired":        clockText,
@@ -171,7 +176,7 @@ func kindOfCode(code string) (kind Kind, temporary, ok bool) {
 	switch code {
 	case "NoSuchKey", "NoSuchBucket", "NotFound", "BlobNotFound", "ContainerNotFound":
 		return NotFound, false, true
-	case "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired",
+	case "AccessDenied", "Forbidden", "InvalidAccessKeyId", "XAdminUserNotFound", "SignatureDoesNotMatch", "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired",
 		"InvalidToken", "InvalidIdentityToken", "AuthenticationFailed", "AuthorizationFailure", "invalid_grant", "invalid_client", "unauthorized_client":
 		return Forbidden, false, true
 	case "PreconditionFailed", "ConditionalRequestConflict", "ConditionNotMet", "BlobAlreadyExists":

@@ -33,7 +33,7 @@ func image(name string) map[string]any {
 // Values of the chart for the clone's own images and the given store.
 func Values(s *Store) map[string]any {
 	return map[string]any{
-		"image": map[string]any{"manager": image("manager"), "runner": image("pose-runner"), "media": image("media"), "pullPolicy": "IfNotPresent"},
+		"image": map[string]any{"manager": image("manager"), "runner": image("pose-runner"), "media": image("media"), "gateway": image("pose-gateway"), "pullPolicy": "IfNotPresent"},
 		"engines": map[string]any{"mediapipe": map[string]any{
 			"image": image("mediapipe"),
 			// Two jobs side by side on a node of two cores.

@@ -58,7 +58,7 @@ func makePlan(v stream, s scan, cfg report.PrepareConfig) (plan, error) {
 	case cfg.StartFrame < 0 || cfg.EndFrame < 0 || cfg.EndFrame > 0 && cfg.EndFrame <= cfg.StartFrame:
 		return plan{}, outcome.Failf(report.ReasonInputInvalid, "frames %d to %d are no range: end must be greater than start", cfg.StartFrame, cfg.EndFrame)
 	case cfg.StartFrame >= s.Frames || end > s.Frames:
-		return plan{}, outcome.Failf(report.ReasonInputInvalid, "frames %d to %d are asked for, the video has %d: correct spec.video.frames", cfg.StartFrame, end, s.Frames)
+		return plan{}, outcome.Failf(report.ReasonInputInvalid, "frames %d to %d are asked for, the video has %d: create the PoseJob again with other spec.video.frames", cfg.StartFrame, end, s.Frames)
 	}
 	p.Frames = end - cfg.StartFrame
 	if cfg.MaxFrames > 0 && p.Frames > cfg.MaxFrames {

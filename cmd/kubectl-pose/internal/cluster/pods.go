@@ -101,9 +101,12 @@ func (c *PodRunner) Settings(ctx context.Context, namespace, runner string) (err
 		}
 		return s, nil
 	case runner != "":
+		if err != nil {
+			c.Note("the endpoints of stores are not known, so s3:// means AWS unless you say otherwise: the operator's ConfigMap in namespace %s cannot be read (%v); rbac.configReaders of the chart lets groups read it", namespace, err)
+		}
 		return s, nil
 	case err != nil:
-		return s, fmt.Errorf("find the image of pose-runner in the operator's ConfigMap in namespace %s: %w; say it with --runner-image, as the chart's image.runner has it", namespace, err)
+		return s, fmt.Errorf("find the image of pose-runner in the operator's ConfigMap in namespace %s: %w; rbac.configReaders of the chart lets groups read it. Or say the image with --runner-image, as the chart's image.runner has it", namespace, err)
 	case len(images) > 1:
 		return s, fmt.Errorf("the ConfigMaps of the pose-operator chart in namespace %s name several images of pose-runner (%s): say with --runner-image which to run", namespace, strings.Join(images, ", "))
 	}

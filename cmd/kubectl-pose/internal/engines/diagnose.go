@@ -1,8 +1,10 @@
 package engines
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"regexp"
 	"slices"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/cmd/kubectl-pose/internal/cluster"
+	"github.com/pose-dev/pose-operator/cmd/kubectl-pose/internal/exit"
 	"github.com/pose-dev/pose-operator/cmd/kubectl-pose/internal/term"
 	"github.com/pose-dev/pose-operator/config/engines"
 	"github.com/pose-dev/pose-operator/controllers/diagnose"
@@ -144,7 +147,10 @@ func readTail(path string, stdin io.Reader) (string, error) {
 	from := stdin
 	if path != "-" {
 		file, err := os.Open(path) //nolint:gosec // the person's own file
-		if err != nil {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return "", exit.With(exit.NotFound, fmt.Errorf("read the log: %w", err))
+		case err != nil:
 			return "", fmt.Errorf("read the log: %w", err)
 		}
 		defer file.Close()

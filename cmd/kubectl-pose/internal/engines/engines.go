@@ -12,6 +12,7 @@ import (
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/cmd/kubectl-pose/internal/cluster"
+	"github.com/pose-dev/pose-operator/cmd/kubectl-pose/internal/exit"
 	"github.com/pose-dev/pose-operator/cmd/kubectl-pose/internal/term"
 )
 
@@ -53,9 +54,9 @@ func findEngineIn(engines []v1alpha1.PoseEngine, name string) (*v1alpha1.PoseEng
 		names = append(names, engines[i].Name)
 	}
 	if len(names) == 0 {
-		return nil, fmt.Errorf("there is no PoseEngine %q, and no other: the chart's values engines.mediapipe and engines.phalp make them", name)
+		return nil, exit.With(exit.NotFound, fmt.Errorf("there is no PoseEngine %q, and no other: the chart's values engines.mediapipe and engines.phalp make them", name))
 	}
-	return nil, fmt.Errorf("there is no PoseEngine %q; there are: %s", name, strings.Join(names, ", "))
+	return nil, exit.With(exit.NotFound, fmt.Errorf("there is no PoseEngine %q; there are: %s", name, strings.Join(names, ", ")))
 }
 
 func printEngines(w io.Writer, engines []v1alpha1.PoseEngine) {

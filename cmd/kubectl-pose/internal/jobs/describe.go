@@ -132,7 +132,7 @@ func videoFacts(v *v1alpha1.VideoStatus) string {
 		text += fmt.Sprintf(", from frame %d of the source", v.StartFrame)
 	}
 	if src := v.Source; src != nil {
-		text += fmt.Sprintf("; fetched %s of %s in %s", mebibytes(src.Bytes), term.Dash(src.Codec), term.Dash(src.Container))
+		text += fmt.Sprintf("; fetched %s of %s in %s", size(src.Bytes), term.Dash(src.Codec), term.Dash(src.Container))
 		if src.Reencoded != "" {
 			text += ", re-encoded (" + src.Reencoded + ")"
 		}
@@ -185,6 +185,14 @@ func memory(a *v1alpha1.Attempt) string {
 		return ""
 	}
 	return fmt.Sprintf("%s/%s", mebibytes(a.PeakMemoryBytes), mebibytes(a.LimitMemoryBytes))
+}
+
+// size of a file, which may be a small one.
+func size(b int64) string {
+	if b < 10<<20 {
+		return fmt.Sprintf("%d KiB", (b+1023)>>10)
+	}
+	return mebibytes(b)
 }
 
 func mebibytes(b int64) string { return fmt.Sprintf("%d MiB", b>>20) }

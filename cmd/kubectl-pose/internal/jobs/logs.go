@@ -240,6 +240,8 @@ func (l *logger) stream(ctx context.Context, job *v1alpha1.PoseJob, a *v1alpha1.
 				told = true
 				l.note("container %s of pod %s was not started yet; waiting", o.Container, a.PodName)
 			}
+		case apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "waiting to start") && a.Container != "" && a.Container != o.Container:
+			return nil, exit.Usagef("container %s of attempt %d was never started: the attempt failed in container %s (%s), whose log -c %s gives", o.Container, a.Number, a.Container, a.Reason, a.Container)
 		case apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "waiting to start"):
 			return nil, exit.Usagef("container %s of pod %s/%s was not started: %w", o.Container, job.Namespace, a.PodName, err)
 		case apierrors.IsBadRequest(err):
