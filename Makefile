@@ -116,6 +116,10 @@ faults: kube ## Kill, refuse, delay and cut at every write of the manager: all t
 mutants: kube ## Build faults into the manager, one at a time: the tests of faults must notice each.
 	go test -tags mutants -count=1 -timeout 60m -run TestMutants -v ./controllers/faults
 
+.PHONY: fuzz
+fuzz: ## Fuzz every reader of outside input, each for FUZZ_TIME (10s).
+	hack/fuzz.sh
+
 .PHONY: test-engine
 test-engine: debian-packages bin/kubectl-pose ## Tests of the engines and adapters (Python), and of the exports by readers that are not ours.
 	$(MAKE) -C images/mediapipe test
