@@ -105,7 +105,8 @@ PURE := ./api/... ./controllers/internal/... ./internal/boxes/... ./internal/exp
 test-unit: kube $(HELM) $(VERSITYGW) $(FAKE_GCS) $(AZURITE) ## Unit tests, and tests against a real API server, a real S3 server, and emulators of Google's and Azure's stores.
 	go test -parallel 4 $(PURE)
 	POSE_TEST_VERSITYGW=$(VERSITYGW) POSE_TEST_FAKE_GCS=$(FAKE_GCS) POSE_TEST_AZURITE=$(AZURITE) \
-		go test -race -parallel 4 -timeout 20m $$(go list ./... | grep -vxFf <(go list $(PURE)))
+		go test -race -parallel 4 -timeout 20m $$(go list ./... | grep -vxFf <(go list $(PURE) ./controllers/faults))
+	go test -timeout 20m ./controllers/faults
 	cd hack/cluster && go test ./...
 
 .PHONY: faults

@@ -11,18 +11,13 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap/zapcore"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/selection"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
@@ -30,7 +25,7 @@ import (
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers"
-	"github.com/pose-dev/pose-operator/controllers/ownwrites"
+	"github.com/pose-dev/pose-operator/controllers/cached"
 	"github.com/pose-dev/pose-operator/internal/version"
 )
 
@@ -177,10 +172,6 @@ func newManager(f flags) (ctrl.Manager, error) {
 			return nil, fmt.Errorf("register types: %w", err)
 		}
 	}
-	options, err := cacheOptions(f.watchNamespaces)
-	if err != nil {
-		return nil, err
-	}
 	lock, err := f.lock(config)
 	if err != nil {
 		return nil, err
@@ -189,8 +180,8 @@ func newManager(f flags) (ctrl.Manager, error) {
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		RenewDeadline: &renew, LeaderElectionResourceLockInterface: lock,
 		Scheme:    scheme,
-		Cache:     options,
-		NewClient: ownwrites.NewClient,
+		Cache:     cached.Options(f.watchNamespaces...),
+		NewClient: cached.NewClient,
 		Metrics: metricsserver.Options{
 			BindAddress: f.metricsAddress, SecureServing: true, FilterProvider: filters.WithAuthenticationAndAuthorization,
 			TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }},
@@ -211,28 +202,4 @@ func newManager(f flags) (ctrl.Manager, error) {
 		return nil, fmt.Errorf("add readiness check: %w", err)
 	}
 	return mgr, nil
-}
-
-// cacheOptions keep memory small: only pods of PoseJobs and records of PoseBatches,
-// without managedFields.
-func cacheOptions(namespaces []string) (cache.Options, error) {
-	ours, err := labels.NewRequirement(v1alpha1.LabelJobUID, selection.Exists, nil)
-	if err != nil {
-		return cache.Options{}, fmt.Errorf("select pods: %w", err)
-	}
-	o := cache.Options{
-		DefaultTransform: cache.TransformStripManagedFields(),
-		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Pod{}: {Label: labels.NewSelector().Add(*ours)},
-			// Of a batch's ConfigMaps the records alone: its lists are read when needed.
-			&corev1.ConfigMap{}: {Label: labels.SelectorFromSet(labels.Set{v1alpha1.LabelBatchPart: v1alpha1.PartRecord})},
-		},
-	}
-	if len(namespaces) > 0 {
-		o.DefaultNamespaces = map[string]cache.Config{}
-		for _, n := range namespaces {
-			o.DefaultNamespaces[n] = cache.Config{}
-		}
-	}
-	return o, nil
 }

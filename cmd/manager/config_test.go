@@ -93,14 +93,3 @@ func TestLearningBecomesTheControllers(t *testing.T) {
 		}
 	}
 }
-
-func TestCacheOptions(t *testing.T) {
-	all, err := cacheOptions(nil)
-	if err != nil || all.DefaultNamespaces != nil || len(all.ByObject) != 2 {
-		t.Errorf("cacheOptions(nil) = %+v, %v; want every namespace, and pods and ConfigMaps by label", all, err)
-	}
-	two, err := cacheOptions([]string{"a", "b"})
-	if err != nil || len(two.DefaultNamespaces) != 2 {
-		t.Errorf("cacheOptions(a, b) = %+v, %v; want two namespaces", two, err)
-	}
-}

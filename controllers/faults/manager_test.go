@@ -7,20 +7,14 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	controllerconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers"
-	"github.com/pose-dev/pose-operator/controllers/ownwrites"
+	"github.com/pose-dev/pose-operator/controllers/cached"
 )
 
 // shifted is a clock that a scenario moves on: nothing waits for the time to pass.
@@ -45,21 +39,10 @@ func newProcess(t *testing.T, w *wire, clock *shifted) *process {
 	// The faults of watches read events line by line.
 	cfg.ContentType, cfg.AcceptContentTypes = "application/json", "application/json"
 	cfg.Wrap(p.wrap)
-	ours, err := labels.NewRequirement(v1alpha1.LabelJobUID, selection.Exists, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
-		Scheme: scheme,
-		Cache: cache.Options{
-			DefaultNamespaces: map[string]cache.Config{w.namespace: {}},
-			DefaultTransform:  cache.TransformStripManagedFields(),
-			ByObject: map[client.Object]cache.ByObject{
-				&corev1.Pod{}:       {Label: labels.NewSelector().Add(*ours)},
-				&corev1.ConfigMap{}: {Label: labels.SelectorFromSet(labels.Set{v1alpha1.LabelBatchPart: v1alpha1.PartRecord})},
-			},
-		},
-		NewClient:  ownwrites.NewClient,
+		Scheme:     scheme,
+		Cache:      cached.Options(w.namespace),
+		NewClient:  cached.NewClient,
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: controllerconfig.Controller{SkipNameValidation: new(true)},
 	})

@@ -80,7 +80,7 @@ var mutants = []mutant{
 	},
 	{
 		"reads wait for writes that no event will show",
-		"controllers/ownwrites/client.go", "return err != nil && ctx.Err() == nil", "return false && err != nil && ctx.Err() == nil",
+		"controllers/cached/client.go", "return err != nil && ctx.Err() == nil", "return false && err != nil && ctx.Err() == nil",
 		"TestStaleCaches/^delete_midway$/gone", "did not come to its end",
 	},
 	{

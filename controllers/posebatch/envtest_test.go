@@ -18,15 +18,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/selection"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	controllerconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -34,9 +31,9 @@ import (
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers/apitest"
+	"github.com/pose-dev/pose-operator/controllers/cached"
 	"github.com/pose-dev/pose-operator/controllers/internal/policy"
 	"github.com/pose-dev/pose-operator/controllers/internal/render"
-	"github.com/pose-dev/pose-operator/controllers/ownwrites"
 	"github.com/pose-dev/pose-operator/controllers/posebatch"
 	"github.com/pose-dev/pose-operator/controllers/posejob"
 	"github.com/pose-dev/pose-operator/controllers/progress"
@@ -113,19 +110,10 @@ func (p *place) start() {
 	p.Helper()
 	cfg := rest.CopyConfig(config)
 	cfg.Wrap(p.writes.wrap)
-	ours, err := labels.NewRequirement(v1alpha1.LabelJobUID, selection.Exists, nil)
-	p.must(err)
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
-		Scheme: scheme,
-		Cache: cache.Options{
-			DefaultNamespaces: map[string]cache.Config{p.namespace: {}},
-			DefaultTransform:  cache.TransformStripManagedFields(),
-			ByObject: map[client.Object]cache.ByObject{
-				&corev1.Pod{}:       {Label: labels.NewSelector().Add(*ours)},
-				&corev1.ConfigMap{}: {Label: labels.SelectorFromSet(labels.Set{v1alpha1.LabelBatchPart: v1alpha1.PartRecord})},
-			},
-		},
-		NewClient:  ownwrites.NewClient,
+		Scheme:     scheme,
+		Cache:      cached.Options(p.namespace),
+		NewClient:  cached.NewClient,
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: controllerconfig.Controller{SkipNameValidation: new(true)},
 	})

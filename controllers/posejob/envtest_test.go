@@ -16,14 +16,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/selection"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	controllerconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -31,8 +28,8 @@ import (
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers"
 	"github.com/pose-dev/pose-operator/controllers/apitest"
+	"github.com/pose-dev/pose-operator/controllers/cached"
 	"github.com/pose-dev/pose-operator/controllers/internal/gen"
-	"github.com/pose-dev/pose-operator/controllers/ownwrites"
 )
 
 // The real API server of this package's tests. There is no kubelet, no scheduler
@@ -106,20 +103,10 @@ func (p *place) start() {
 	p.Helper()
 	cfg := rest.CopyConfig(config)
 	cfg.Wrap(p.writes.wrap)
-	ours, err := labels.NewRequirement(v1alpha1.LabelJobUID, selection.Exists, nil)
-	p.must(err)
-	seen := map[string]cache.Config{p.namespace: {}}
-	for _, n := range p.also {
-		seen[n] = cache.Config{}
-	}
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
-		Scheme: scheme,
-		Cache: cache.Options{
-			DefaultNamespaces: seen,
-			DefaultTransform:  cache.TransformStripManagedFields(),
-			ByObject:          map[client.Object]cache.ByObject{&corev1.Pod{}: {Label: labels.NewSelector().Add(*ours)}},
-		},
-		NewClient:  ownwrites.NewClient,
+		Scheme:     scheme,
+		Cache:      cached.Options(append([]string{p.namespace}, p.also...)...),
+		NewClient:  cached.NewClient,
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: controllerconfig.Controller{SkipNameValidation: new(true)},
 	})

@@ -219,11 +219,11 @@ func Release(ctx context.Context, c client.Client, pod *corev1.Pod) error {
 	if !slices.Contains(pod.Finalizers, v1alpha1.FinalizerOutcome) {
 		return nil
 	}
-	released := pod.DeepCopy()
-	controllerutil.RemoveFinalizer(released, v1alpha1.FinalizerOutcome)
-	// The lock keeps finalizers that others added meanwhile: a merge patch replaces
-	// the whole list.
-	err := c.Patch(ctx, released, client.MergeFromWithOptions(pod, client.MergeFromWithOptimisticLock{}))
+	// It names our finalizer alone, so those of others stay whatever happens meanwhile, and
+	// the uid, so that no other pod of the name is meant.
+	patch := fmt.Sprintf(`{"metadata":{"uid":%q,"$deleteFromPrimitiveList/finalizers":[%q]}}`, pod.UID, v1alpha1.FinalizerOutcome)
+	released := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
+	err := c.Patch(ctx, released, client.RawPatch(types.StrategicMergePatchType, []byte(patch)))
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("release pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}

@@ -24,7 +24,7 @@ import (
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/controllers"
-	"github.com/pose-dev/pose-operator/controllers/ownwrites"
+	"github.com/pose-dev/pose-operator/controllers/cached"
 	"github.com/pose-dev/pose-operator/controllers/poseengine"
 )
 
@@ -74,7 +74,7 @@ func (f *fleet) setUp(ctx context.Context, config *rest.Config, api client.Clien
 	var err error
 	f.manager, err = ctrl.NewManager(config, ctrl.Options{
 		Scheme: api.Scheme(), Cache: options,
-		NewClient:  ownwrites.NewClient,
+		NewClient:  cached.NewClient,
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: controllerconfig.Controller{SkipNameValidation: new(true)},
 	})

@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
-	"github.com/pose-dev/pose-operator/controllers/ownwrites"
+	"github.com/pose-dev/pose-operator/controllers/cached"
 )
 
 // Cluster is one watch of jobs and engines, for all clients.
@@ -49,7 +49,7 @@ func NewCluster(config *rest.Config, namespaces []string, hub *Hub) (*Cluster, e
 	if _, err := ca.GetInformer(ctx, &v1alpha1.PoseEngine{}, cache.BlockUntilSynced(false)); err != nil {
 		return nil, fmt.Errorf("make the watch of engines: %w", err)
 	}
-	c, err := ownwrites.NewClient(config, client.Options{Scheme: scheme, Cache: &client.CacheOptions{Reader: ca}})
+	c, err := cached.NewClient(config, client.Options{Scheme: scheme, Cache: &client.CacheOptions{Reader: ca}})
 	if err != nil {
 		return nil, fmt.Errorf("make the client for jobs: %w", err)
 	}

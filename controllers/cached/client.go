@@ -1,6 +1,4 @@
-// Package ownwrites makes clients of the cluster whose cached reads show what they wrote
-// themselves.
-package ownwrites
+package cached
 
 import (
 	"context"
