@@ -149,8 +149,28 @@ test: debian-packages lint verify test-unit test-engine test-gateway test-e2e ##
 figures: ## Print the figures that the README names (sizes, times), measured here.
 	go run ./hack/figures
 
+# The manager as it is shipped, and pprof beside: hack/bench weighs its heap.
+.demo/bench/manager: $(GO_SOURCES) hack/bench/pprof.go.tmpl
+	mkdir -p $(@D)
+	echo '{"Replace": {"$(CURDIR)/cmd/manager/pprof.go": "$(CURDIR)/hack/bench/pprof.go.tmpl"}}' > $(@D)/overlay.json
+	$(GO_BUILD) -overlay $(@D)/overlay.json -o $@ ./cmd/manager
+
+.demo/bench/bench: $(GO_SOURCES) $(wildcard hack/bench/*.go hack/bench/*.yaml hack/bench/*.tmpl)
+	go build -o $@ ./hack/bench
+
 .PHONY: bench
-bench: $(VERSITYGW) ## Compare downloads and uploads with other clients, side by side in one run.
+bench: bench-controllers bench-transfer ## All benchmarks, each side by side with others in one run. Leave the machine alone meanwhile.
+
+.PHONY: bench-controllers
+bench-controllers: kube .demo/bench/manager .demo/bench/bench ## Compare the manager with batch/v1 Job and a bare client; 20 to 30 minutes; writes docs/benchmarks.
+	.demo/bench/bench
+
+.PHONY: bench-quick
+bench-quick: kube .demo/bench/manager .demo/bench/bench ## The same in two minutes, to see that it works and that counts hold.
+	.demo/bench/bench -quick
+
+.PHONY: bench-transfer
+bench-transfer: $(VERSITYGW) ## Compare downloads and uploads with other clients, side by side in one run.
 	$(MAKE) -C hack/transfer bench
 
 .PHONY: fleet
