@@ -9,7 +9,6 @@ package exports
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"path"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/auth"
+	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/links"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/media"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/place"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/problem"
@@ -103,12 +103,9 @@ const purposeLink = "export"
 
 // link is what a signed link says: one format of one job's result, for one user.
 type link struct {
-	Namespace string `json:"n"`
-	Job       string `json:"j"`
-	JobUID    string `json:"i"`
-	Format    string `json:"f"`
-	Name      string `json:"t"`
-	User      string `json:"u"`
+	links.Bearer
+	Format string `json:"f"`
+	Name   string `json:"t"`
 }
 
 // List the formats of a job's result, with links for this user until expires. title
@@ -127,7 +124,7 @@ func (s *Service) List(ctx context.Context, user *auth.User, job *v1alpha1.PoseJ
 			out.Missing = append(out.Missing, Missing{Format: f.Name, Title: a.title, For: a.use, Reason: why})
 			continue
 		}
-		l := link{Namespace: job.Namespace, Job: job.Name, JobUID: string(job.UID), Format: f.Name, Name: FileName(title, job.Name, f.Name), User: user.Name}
+		l := link{Bearer: links.For(user, job), Format: f.Name, Name: FileName(title, job.Name, f.Name)}
 		text, err := s.Keys.Seal(purposeLink, l, expires)
 		if err != nil {
 			return nil, fmt.Errorf("make a link: %w", err)
@@ -142,24 +139,12 @@ func (s *Service) Serve(w http.ResponseWriter, r *http.Request, job *v1alpha1.Po
 	return s.serve(w, r, job, format, FileName(title, job.Name, format))
 }
 
-// ServeLink is Serve by a link of List. user is who is signed in by a cookie, nil for
-// nobody; get finds the job, which must be there still.
-func (s *Service) ServeLink(w http.ResponseWriter, r *http.Request, text string, user *auth.User, get func(ctx context.Context, namespace, name string) (*v1alpha1.PoseJob, error)) error {
+// ServeLink is Serve by a link of List.
+func (s *Service) ServeLink(w http.ResponseWriter, r *http.Request, text string, user *auth.User, get links.Get) error {
 	var l link
-	switch err := s.Keys.Open(purposeLink, text, &l, s.Now()); {
-	case errors.Is(err, seal.ErrExpired):
-		return problem.New(http.StatusForbidden, "the link has expired: ask for the job's results again")
-	case err != nil:
-		return problem.Because(err, http.StatusForbidden, "the link is not one of this service: ask for the job's results again")
-	case user != nil && user.Name != l.User:
-		return problem.New(http.StatusForbidden, "the link was made for another user: ask for the job's results yourself")
-	}
-	job, err := get(r.Context(), l.Namespace, l.Job)
+	job, err := links.Open(r.Context(), s.Keys, purposeLink, text, s.Now(), &l, &l.Bearer, user, get)
 	if err != nil {
 		return err
-	}
-	if string(job.UID) != l.JobUID || job.DeletionTimestamp != nil {
-		return problem.New(http.StatusNotFound, "the job of this link was removed")
 	}
 	return s.serve(w, r, job, l.Format, l.Name)
 }

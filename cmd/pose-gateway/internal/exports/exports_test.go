@@ -18,6 +18,7 @@ import (
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/auth"
+	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/links"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/problem"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/seal"
 	"github.com/pose-dev/pose-operator/internal/export"
@@ -262,7 +263,7 @@ func TestLinks(t *testing.T) {
 	}
 	now := time.Now()
 	s := &Service{Keys: keys, Now: func() time.Time { return now }}
-	l := link{Namespace: "poses", Job: "a", JobUID: "1", Format: "coco", Name: "a-coco.zip", User: "alice"}
+	l := link{Bearer: links.Bearer{Namespace: "poses", Job: "a", JobUID: "1", User: "alice"}, Format: "coco", Name: "a-coco.zip"}
 	text, err := keys.Seal(purposeLink, l, now.Add(time.Minute))
 	if err != nil {
 		t.Fatal(err)

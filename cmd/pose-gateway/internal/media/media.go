@@ -21,6 +21,7 @@ import (
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/auth"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/jobs"
+	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/links"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/place"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/problem"
 	"github.com/pose-dev/pose-operator/cmd/pose-gateway/internal/seal"
@@ -65,16 +66,13 @@ const purposeLink = "link"
 
 // link is what a signed link says: one object, for one user.
 type link struct {
-	Namespace string `json:"n"`
-	Job       string `json:"j"`
-	JobUID    string `json:"i"`
-	URI       string `json:"o"` // the job's output
-	Key       string `json:"k"`
-	Name      string `json:"f"`
-	Size      int64  `json:"s"`
-	SHA256    string `json:"d"`
-	Attached  bool   `json:"a,omitempty"`
-	User      string `json:"u"`
+	links.Bearer
+	URI      string `json:"o"` // the job's output
+	Key      string `json:"k"`
+	Name     string `json:"f"`
+	Size     int64  `json:"s"`
+	SHA256   string `json:"d"`
+	Attached bool   `json:"a,omitempty"`
 }
 
 // maxKnown manifests are kept; each is of a result that does not change.
@@ -150,8 +148,8 @@ func (s *Service) List(ctx context.Context, user *auth.User, job *v1alpha1.PoseJ
 
 func linkTo(user *auth.User, job *v1alpha1.PoseJob, f *verify.Found, m result.ManifestFileRef) link {
 	return link{
-		Namespace: job.Namespace, Job: job.Name, JobUID: string(job.UID), URI: job.Spec.Output.URI,
-		Key: f.Key(m.Path), Name: path.Base(m.Path), Size: m.Size, SHA256: m.SHA256, User: user.Name,
+		Bearer: links.For(user, job), URI: job.Spec.Output.URI,
+		Key: f.Key(m.Path), Name: path.Base(m.Path), Size: m.Size, SHA256: m.SHA256,
 	}
 }
 
@@ -168,26 +166,14 @@ func (s *Service) Serve(w http.ResponseWriter, r *http.Request, user *auth.User,
 	return s.send(w, r, linkTo(user, job, f, f.Manifest.Files[i]))
 }
 
-// ServeLink gives the file of a link of List. user is who is signed in by a cookie, nil
-// for nobody; get finds the job, which must be there still.
-func (s *Service) ServeLink(w http.ResponseWriter, r *http.Request, text string, user *auth.User, get func(ctx context.Context, namespace, name string) (*v1alpha1.PoseJob, error)) error {
+// ServeLink gives the file of a link of List.
+func (s *Service) ServeLink(w http.ResponseWriter, r *http.Request, text string, user *auth.User, get links.Get) error {
 	var l link
-	switch err := s.Keys.Open(purposeLink, text, &l, s.Now()); {
-	case errors.Is(err, seal.ErrExpired):
-		return problem.New(http.StatusForbidden, "the link has expired: ask for the job's results again")
-	case err != nil:
-		return problem.Because(err, http.StatusForbidden, "the link is not one of this service: ask for the job's results again")
-	case user != nil && user.Name != l.User:
-		return problem.New(http.StatusForbidden, "the link was made for another user: ask for the job's results yourself")
-	case !s.Places.Serves(l.Namespace, l.URI):
-		return problem.New(http.StatusForbidden, "the link leads to a place that this service no longer serves")
-	}
-	job, err := get(r.Context(), l.Namespace, l.Job)
-	if err != nil {
+	if _, err := links.Open(r.Context(), s.Keys, purposeLink, text, s.Now(), &l, &l.Bearer, user, get); err != nil {
 		return err
 	}
-	if string(job.UID) != l.JobUID || job.DeletionTimestamp != nil {
-		return problem.New(http.StatusNotFound, "the job of this link was removed")
+	if !s.Places.Serves(l.Namespace, l.URI) {
+		return problem.New(http.StatusForbidden, "the link leads to a place that this service no longer serves")
 	}
 	return s.send(w, r, l)
 }
