@@ -31,12 +31,12 @@ var mutants = []mutant{
 	{
 		"pods have another name each time",
 		"controllers/internal/render/render.go", `return fmt.Sprintf("%s-%s-%d", name, shortUID(job), number)`, `return fmt.Sprintf("%s-%s-%d-%p", name, shortUID(job), number, new([64]int))`,
-		"TestStaleCaches/^success$", "two live pods of a job",
+		"TestStaleCaches/^success$", "knows nothing of the pod of attempt",
 	},
 	{
 		"a pod that is there already is another's",
 		"controllers/posejob/act.go", `return r.adopt(ctx, o.job, pod)`, `return r.abandon(ctx, o, a, "it exists")`,
-		"TestStaleCaches/^success$", "did not come to its end",
+		"TestStaleCaches/^success$", "differs from the undisturbed one",
 	},
 	{
 		"what ended well is success, proof or none",
