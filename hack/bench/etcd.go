@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/internal/storage"
 )
 
 // archive is the namespace of finished objects that lie there.
@@ -79,7 +80,7 @@ func (w *world) archiveHas(ctx context.Context, want int) error {
 		case time.Now().After(over):
 			return fmt.Errorf("the API server has %d objects in namespace %s, expected %d", have, archive, want)
 		}
-		if err := sleep(ctx, time.Second/2); err != nil {
+		if err := storage.Sleep(ctx, time.Second/2); err != nil {
 			return err
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+
+	"github.com/pose-dev/pose-operator/internal/storage"
 )
 
 // row is what was measured of one contender in one scenario.
@@ -116,7 +118,7 @@ func (w *world) measure(ctx context.Context, scenario, prefix string, n int, lim
 	} else if _, err := w.watched.until(ctx, prefix, n, limit-time.Since(began), terminal); err != nil {
 		return nil, err
 	}
-	if err := sleep(ctx, settle); err != nil {
+	if err := storage.Sleep(ctx, settle); err != nil {
 		return nil, err
 	}
 	if err := w.controller.dead(); err != nil {
@@ -287,7 +289,7 @@ func (w *world) createAll(ctx context.Context, prefix string, n, perSecond int) 
 	began := time.Now()
 	for i := 0; i < n && ctx.Err() == nil; i++ {
 		if perSecond > 0 {
-			_ = sleep(ctx, time.Until(began.Add(time.Duration(i)*time.Second/time.Duration(perSecond))))
+			_ = storage.Sleep(ctx, time.Until(began.Add(time.Duration(i)*time.Second/time.Duration(perSecond))))
 		}
 		select {
 		case numbers <- i:

@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/pose-dev/pose-operator/internal/storage"
 )
 
 // players write at a time, as the kubelets of so many nodes would.
@@ -175,7 +177,7 @@ func (p *player) end(ctx context.Context, prefix string, how phase, perSecond in
 	p.mu.Unlock()
 	began := time.Now()
 	for i, pod := range held {
-		if err := sleep(ctx, time.Until(began.Add(time.Duration(i)*time.Second/time.Duration(perSecond)))); err != nil {
+		if err := storage.Sleep(ctx, time.Until(began.Add(time.Duration(i)*time.Second/time.Duration(perSecond)))); err != nil {
 			return err
 		}
 		p.queue.add(func(ctx context.Context) error { return p.say(ctx, pod, how) })

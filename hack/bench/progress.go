@@ -20,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pose-dev/pose-operator/internal/report"
+	"github.com/pose-dev/pose-operator/internal/storage"
 )
 
 const (
@@ -197,7 +198,7 @@ func newPushers(pod *corev1.Pod) (*pushers, error) {
 
 // run one pod's pushes.
 func (p *pushers) run(ctx context.Context, token string, wait time.Duration) {
-	for frames := int64(1); sleep(ctx, wait) == nil; frames++ {
+	for frames := int64(1); storage.Sleep(ctx, wait) == nil; frames++ {
 		began := time.Now()
 		next, err := p.push(ctx, token, frames)
 		switch {

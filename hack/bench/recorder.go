@@ -15,6 +15,8 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 	watchtools "k8s.io/client-go/tools/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pose-dev/pose-operator/internal/storage"
 )
 
 // unit is when watches told what of one unit.
@@ -139,7 +141,7 @@ func (r *recorder) until(ctx context.Context, prefix string, want int, limit tim
 		case <-r.changed:
 			// Not at once: counting ten thousand units for each event takes time from
 			// those who are measured.
-			if err := sleep(ctx, 20*time.Millisecond); err != nil {
+			if err := storage.Sleep(ctx, 20*time.Millisecond); err != nil {
 				return n, err
 			}
 		}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/pose-dev/pose-operator/internal/storage"
 )
 
 // many units at once; then the controller's memory with all of them finished and still
@@ -39,7 +41,7 @@ func (w *world) restarted(ctx context.Context) (*row, error) {
 	if err := w.create(ctx, name); err != nil {
 		return nil, err
 	}
-	if err := sleep(ctx, settle); err != nil {
+	if err := storage.Sleep(ctx, settle); err != nil {
 		return nil, err
 	}
 	began := time.Now()
@@ -79,7 +81,7 @@ func (w *world) quiet(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := sleep(ctx, time.Second); err != nil {
+		if err := storage.Sleep(ctx, time.Second); err != nil {
 			return err
 		}
 		after, err := w.account()

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pose-dev/pose-operator/api/v1alpha1"
+	"github.com/pose-dev/pose-operator/internal/storage"
 )
 
 // Names of the scenarios in results.json.
@@ -84,7 +85,7 @@ func (w *world) warmUp(ctx context.Context, n int) error {
 	if done < n {
 		return errors.Join(fmt.Errorf("%d of %d units to warm up have not ended within %s", n-done, n, slack), w.controller.dead())
 	}
-	return sleep(ctx, settle)
+	return storage.Sleep(ctx, settle)
 }
 
 // steady: units at a slow pace, then all at once.
@@ -167,7 +168,7 @@ func crash(ctx context.Context, w *world, z sizes) ([]*row, error) {
 // tell later, a few a second.
 func (w *world) still(ctx context.Context) error {
 	for over := time.Now().Add(2 * slack); time.Now().Before(over); {
-		if err := sleep(ctx, settle); err != nil {
+		if err := storage.Sleep(ctx, settle); err != nil {
 			return err
 		}
 		counted, err := w.audit.next()
@@ -191,7 +192,7 @@ func (w *world) untilHeld(ctx context.Context, n int, limit time.Duration) error
 		case time.Now().After(over):
 			return errors.Join(fmt.Errorf("%d of %d pods run after %s", held, n, limit), w.controller.dead())
 		}
-		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+		if err := storage.Sleep(ctx, 100*time.Millisecond); err != nil {
 			return err
 		}
 	}

@@ -232,17 +232,18 @@ func (l *logger) container(ctx context.Context, job *v1alpha1.PoseJob, a *v1alph
 func (l *logger) stream(ctx context.Context, job *v1alpha1.PoseJob, a *v1alpha1.Attempt, o *corev1.PodLogOptions) (io.ReadCloser, error) {
 	for told := false; ; {
 		body, err := l.c.Set.CoreV1().Pods(job.Namespace).GetLogs(a.PodName, o).Stream(ctx)
+		waits := apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "waiting to start")
 		switch {
 		case err == nil:
 			return body, nil
-		case apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "waiting to start") && l.flags.follow && a.State == v1alpha1.AttemptRunning:
+		case waits && l.flags.follow && a.State == v1alpha1.AttemptRunning:
 			if !told {
 				told = true
 				l.note("container %s of pod %s was not started yet; waiting", o.Container, a.PodName)
 			}
-		case apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "waiting to start") && a.Container != "" && a.Container != o.Container:
+		case waits && a.Container != "" && a.Container != o.Container:
 			return nil, exit.Usagef("container %s of attempt %d was never started: the attempt failed in container %s (%s), whose log -c %s gives", o.Container, a.Number, a.Container, a.Reason, a.Container)
-		case apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "waiting to start"):
+		case waits:
 			return nil, exit.Usagef("container %s of pod %s/%s was not started: %w", o.Container, job.Namespace, a.PodName, err)
 		case apierrors.IsBadRequest(err):
 			return nil, exit.Usagef("pod %s/%s has no such log: %w; the containers are %s", job.Namespace, a.PodName, err, strings.Join(containers, ", "))

@@ -113,21 +113,16 @@ func (s *Stream) take() []Change {
 	}
 	s.order = nil
 	clear(s.pending)
-	slices.SortStableFunc(out, func(a, b Change) int {
-		if a.Job == nil || b.Job == nil {
-			return cmp.Compare(gone(b), gone(a)) // what is gone has no version: first
-		}
-		return cmp.Compare(Version(a.Job.ResourceVersion), Version(b.Job.ResourceVersion))
-	})
+	slices.SortStableFunc(out, func(a, b Change) int { return cmp.Compare(a.version(), b.version()) })
 	return out
 }
 
-// gone as a number to order by.
-func gone(c Change) int {
+// version of the job; 0, and so first, of one that is gone.
+func (c Change) version() uint64 {
 	if c.Job == nil {
-		return 1
+		return 0
 	}
-	return 0
+	return Version(c.Job.ResourceVersion)
 }
 
 // Version of an object as a number, as Kubernetes has them comparable; 0 for none.

@@ -78,8 +78,9 @@ type link struct {
 // maxKnown manifests are kept; each is of a result that does not change.
 const maxKnown = 128
 
-// found gives the verified manifest of a job's result.
-func (s *Service) found(ctx context.Context, job *v1alpha1.PoseJob) (*verify.Found, error) {
+// Found gives the verified manifest of a job's result, where the gateway serves it. It
+// is shared: callers change nothing in it.
+func (s *Service) Found(ctx context.Context, job *v1alpha1.PoseJob) (*verify.Found, error) {
 	if !jobs.HasResults(job) {
 		return nil, problem.New(http.StatusConflict, "job %s has no results: see its status", job.Name)
 	}
@@ -119,7 +120,7 @@ func (s *Service) found(ctx context.Context, job *v1alpha1.PoseJob) (*verify.Fou
 
 // List the files of a job's result, with links for this user.
 func (s *Service) List(ctx context.Context, user *auth.User, job *v1alpha1.PoseJob) (*Results, error) {
-	f, err := s.found(ctx, job)
+	f, err := s.Found(ctx, job)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +156,7 @@ func linkTo(user *auth.User, job *v1alpha1.PoseJob, f *verify.Found, m result.Ma
 
 // Serve one file of a job's result by its name in the manifest.
 func (s *Service) Serve(w http.ResponseWriter, r *http.Request, user *auth.User, job *v1alpha1.PoseJob, name string) error {
-	f, err := s.found(r.Context(), job)
+	f, err := s.Found(r.Context(), job)
 	if err != nil {
 		return err
 	}
